@@ -1,0 +1,30 @@
+"""How diffusion models work, by building one that generates 16x16 game sprites."""
+__version__ = "0.0.1"
+
+from importlib import import_module
+
+# Public names and the modules that define them. A module is imported when one of its names is first used.
+_MODULES = {
+    "core": ("InputError", "available_devices", "default_device", "make_generator", "repeatable"),
+    "sprites": ("CLASSES", "SIZE", "make_sprites", "to_x", "to_images", "one_hot", "CustomDataset"),
+    "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrub"),
+    "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
+    "unet": ("ContextUnet", "load_course_checkpoint"),
+    "train": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
+    "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
+    "ddim": ("denoise_ddim", "ddim_times", "ddim_steps", "sample_ddim", "sample_ddim_context"),
+    "context": ("context", "parse_context"),
+    "generate": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value # also where a module has the name of its function: sd.train is the function
+    return value
+
+
+def __dir__(): return sorted(globals().keys() | _HOME.keys())
