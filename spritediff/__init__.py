@@ -10,11 +10,11 @@ _MODULES = {
     "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrub"),
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
-    "train": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
+    "training": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
     "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
     "ddim": ("denoise_ddim", "ddim_times", "ddim_steps", "sample_ddim", "sample_ddim_context"),
-    "context": ("context", "parse_context"),
-    "generate": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
+    "conditioning": ("context", "parse_context"),
+    "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)
@@ -23,7 +23,7 @@ __all__ = list(_HOME)
 def __getattr__(name):
     if name not in _HOME: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value # also where a module has the name of its function: sd.train is the function
+    globals()[name] = value
     return value
 
 

@@ -11,12 +11,16 @@ import sys
 import time
 
 from .core import InputError
-from .generate import generate, train_sprites
+from .generation import generate, train_sprites
 
 # %% ../nbs/10_command.ipynb #command-006
+class _Parser(argparse.ArgumentParser):
+    "argparse with one line for an error, as everywhere here."
+    def error(self, message): raise InputError(f"{message}; expected the form that --help shows. Run {self.prog} --help.")
+
 def _parser():
     "The command line's grammar. Values are checked by the functions that use them."
-    parser = argparse.ArgumentParser("spritediff", description="Generate 16x16 game sprites by diffusion, or train the network that does.")
+    parser = _Parser("spritediff", description="Generate 16x16 game sprites by diffusion, or train the network that does.")
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("generate", help="write sprites as PNG and GIF", formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
     add("--n", type=_number, default=32, help="how many sprites")
@@ -31,7 +35,7 @@ def _parser():
     add("--sprites", type=_number, default=20_000, help="how many training sprites")
     add("--epochs", type=_number, default=32, help="passes over them")
     add("--batch-size", type=_number, default=100, help="sprites a step")
-    add("--lr", type=float, default=1e-3, help="learning rate of the first epoch")
+    add("--lr", type=_number, default=1e-3, help="learning rate of the first epoch")
     add("--seed", type=_number, default=0, help="for the sprites, the first weights and the run")
     add("--device", help="cuda, mps or cpu")
     add("--precision", default="auto", help="float32, bfloat16, or auto: mixed on cuda only")
@@ -40,17 +44,21 @@ def _parser():
     return parser
 
 def _number(text):
-    "A whole number, or the text as it is: `check_whole` says what is wrong with it."
-    return int(text) if text.lstrip("-").isdigit() else text
+    "A number, or the text as it is: the function that uses it says what is wrong with it."
+    for kind in (int, float):
+        try: return kind(text)
+        except ValueError: pass
+    return text
 
 # %% ../nbs/10_command.ipynb #command-008
 def main(
     argv=None, # Arguments; None: those of the command line
 )->int: # Exit code: 0, or 2 for bad input
     "The command `spritediff`."
-    args = vars(_parser().parse_args(argv))
-    command, began = args.pop("command"), time.perf_counter()
+    began = time.perf_counter()
     try:
+        args = vars(_parser().parse_args(argv))
+        command = args.pop("command")
         if command == "train": print(f"weights in {train_sprites(**args)}")
         else:
             made = generate(**args)

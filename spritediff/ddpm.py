@@ -6,7 +6,7 @@
 __all__ = ['predict_x_0', 'denoise_add_noise', 'Step', 'evaluating', 'look', 'ddpm_steps', 'check_context', 'set_up', 'collect',
            'sample_ddpm_context', 'sample_ddpm', 'sample_ddpm_incorrect']
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-003
+# %% ../nbs/06_ddpm.ipynb #ddpm-004
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ import torch
 from .core import InputError, check_whole, default_device, make_generator, repeatable
 from .schedule import NoiseSchedule, at, check_t, linear_schedule
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-005
+# %% ../nbs/06_ddpm.ipynb #ddpm-006
 def predict_x_0(
     x_t:torch.Tensor, # Noisy pictures (B, C, H, W)
     t, # Step 1..T: one, or (B,)
@@ -28,7 +28,7 @@ def predict_x_0(
     alpha_bar_t = at(alpha_bar, check_t(t, len(alpha_bar) - 1, x_t.device)) # (B, 1, 1, 1)
     return (x_t - (1 - alpha_bar_t).sqrt() * eps_hat) / alpha_bar_t.sqrt()
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-010
+# %% ../nbs/06_ddpm.ipynb #ddpm-011
 def denoise_add_noise(
     x:torch.Tensor, # x_t (B, C, H, W)
     t, # Step 1..T: one, or (B,)
@@ -46,7 +46,7 @@ def denoise_add_noise(
     mean = (x - (1 - alpha_t) / (1 - alpha_bar_t).sqrt() * pred_noise) / alpha_t.sqrt()
     return mean + beta_t.sqrt() * z
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-013
+# %% ../nbs/06_ddpm.ipynb #ddpm-014
 @dataclass
 class Step:
     "What a sampler knows at step `t`."
@@ -55,7 +55,7 @@ class Step:
     x_0_hat: torch.Tensor # The clean pictures that the network sees in them
     eps_hat: torch.Tensor # The noise that the network sees in them; zeros at t = 0
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-014
+# %% ../nbs/06_ddpm.ipynb #ddpm-015
 @contextmanager
 def evaluating(
     model, # A network, or any function of (x, t/T, context)
@@ -79,7 +79,7 @@ def look(
     eps_hat = model(x_t, torch.full((len(x_t),), t / schedule.timesteps, device=x_t.device), context)
     return Step(t, x_t, predict_x_0(x_t, t, eps_hat, schedule), eps_hat)
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-015
+# %% ../nbs/06_ddpm.ipynb #ddpm-016
 def ddpm_steps(
     x_T:torch.Tensor, # Pure noise to start from (B, C, H, W)
     model, # Predicts eps from (x_t, t/T, context)
@@ -98,7 +98,7 @@ def ddpm_steps(
             x_t = denoise_add_noise(x_t, t, step.eps_hat, None if add_noise else 0, schedule, generator)
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-020
+# %% ../nbs/06_ddpm.ipynb #ddpm-021
 def check_context(
     context, # One row (n_cfeat,), or a row a sprite (n, n_cfeat); tensor, array or list
     n:int, # How many sprites
@@ -117,7 +117,7 @@ def check_context(
         raise InputError(f"the context is {rows[~rows.isfinite().all(1)][0].tolist()} in a row; expected finite numbers. Mend that row.")
     return rows.expand(n, -1).contiguous()
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-022
+# %% ../nbs/06_ddpm.ipynb #ddpm-023
 def set_up(
     n_sample:int, # How many sprites
     context=None, # See `check_context`; None: none
@@ -133,14 +133,14 @@ def set_up(
     if context is not None: context = check_context(context, n_sample, getattr(model, "n_cfeat", 5), device)
     generator = make_generator(seed, device)
     if model is None:
-        from spritediff.generate import load_pretrained
+        from spritediff.generation import load_pretrained
         model = load_pretrained(device)
     if weights is not None: model.to(device)
     shape = n_sample, getattr(model, "in_channels", 3), getattr(model, "h", 16), getattr(model, "w", 16)
     x_T = torch.randn(shape, generator=generator, device=device)
     return x_T, model, (schedule or linear_schedule()).to(device), context, generator
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-023
+# %% ../nbs/06_ddpm.ipynb #ddpm-024
 def collect(
     steps, # A generator of `Step`
     keep, # Which t belong into the record: a function of t
@@ -154,7 +154,7 @@ def collect(
             if keep(step.t): frames.append(step.x_t.cpu().numpy())
     return step.x_t, np.stack(frames)
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-025
+# %% ../nbs/06_ddpm.ipynb #ddpm-026
 def sample_ddpm_context(
     n_sample:int, # How many sprites, at least 1
     context, # (n_sample, 5), or one row (5,) for all; None: without context
@@ -180,7 +180,7 @@ def sample_ddpm(
     "Sprites by DDPM, of whatever class comes."
     return sample_ddpm_context(n_sample, None, save_rate, **kwargs)
 
-# %% ../nbs/06_ddpm.ipynb #ddpm-035
+# %% ../nbs/06_ddpm.ipynb #ddpm-036
 def sample_ddpm_incorrect(
     n_sample:int, # How many, at least 1
     **kwargs, # `context`, `model`, `schedule`, `seed`, `device` as in `set_up`

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NoiseSchedule', 'linear_schedule', 'cosine_schedule', 'check_t', 'at', 'perturb_input']
 
-# %% ../nbs/03_schedule.ipynb #schedule-003
+# %% ../nbs/03_schedule.ipynb #schedule-004
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ import torch
 
 from .core import InputError, check_whole
 
-# %% ../nbs/03_schedule.ipynb #schedule-005
+# %% ../nbs/03_schedule.ipynb #schedule-006
 @dataclass(frozen=True)
 class NoiseSchedule:
     "The sequences beta, alpha and alpha_bar, each (T + 1,); index 0 is the clean picture."
@@ -45,7 +45,7 @@ class NoiseSchedule:
         "The same schedule on another device."
         return NoiseSchedule(self.beta.to(device), self.alpha.to(device), self.alpha_bar.to(device))
 
-# %% ../nbs/03_schedule.ipynb #schedule-007
+# %% ../nbs/03_schedule.ipynb #schedule-008
 @lru_cache
 def linear_schedule(
     timesteps:int=500, # T, at least 1
@@ -56,7 +56,7 @@ def linear_schedule(
     T = check_whole("timesteps", timesteps, 1)
     return NoiseSchedule.from_beta([beta1 + (beta2 - beta1) * t / T for t in range(1, T + 1)])
 
-# %% ../nbs/03_schedule.ipynb #schedule-011
+# %% ../nbs/03_schedule.ipynb #schedule-012
 @lru_cache
 def cosine_schedule(
     timesteps:int=500, # T, at least 1
@@ -67,7 +67,7 @@ def cosine_schedule(
     f = [math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2 for t in range(T + 1)]
     return NoiseSchedule.from_beta([min(1 - f[t] / f[t - 1], 0.999) for t in range(1, T + 1)])
 
-# %% ../nbs/03_schedule.ipynb #schedule-015
+# %% ../nbs/03_schedule.ipynb #schedule-016
 def check_t(
     t, # One whole number, or a tensor of whole numbers with one element or B
     timesteps:int, # T
@@ -79,7 +79,7 @@ def check_t(
         raise InputError(f"t is {t.tolist()[:8]}; expected whole numbers from 1 to {timesteps}. t = 0 is the clean picture itself.")
     return t.long()
 
-# %% ../nbs/03_schedule.ipynb #schedule-016
+# %% ../nbs/03_schedule.ipynb #schedule-017
 def at(
     sequence:torch.Tensor, # (T + 1,) a sequence of a schedule
     t:torch.Tensor, # int64 (1,) or (B,)
@@ -87,7 +87,7 @@ def at(
     "The entries of a schedule at the steps `t`, shaped for a batch of pictures."
     return sequence[t][:, None, None, None]
 
-# %% ../nbs/03_schedule.ipynb #schedule-017
+# %% ../nbs/03_schedule.ipynb #schedule-018
 def perturb_input(
     x:torch.Tensor, # Clean pictures x_0 (B, C, H, W)
     t, # Step 1..T: one, or (B,)

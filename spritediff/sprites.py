@@ -7,7 +7,7 @@ __all__ = ['CLASSES', 'SIZE', 'MATERIALS', 'INKS', 'Kind', 'read_kinds', 'art', 
            'ramps', 'index_map', 'draw', 'split_of', 'make_sprites', 'check_images', 'to_x', 'to_images', 'one_hot',
            'CustomDataset']
 
-# %% ../nbs/01_sprites.ipynb #sprites-003
+# %% ../nbs/01_sprites.ipynb #sprites-004
 import colorsys
 import math
 import zlib
@@ -20,11 +20,11 @@ import torch
 
 from .core import InputError, check_whole
 
-# %% ../nbs/01_sprites.ipynb #sprites-004
+# %% ../nbs/01_sprites.ipynb #sprites-005
 CLASSES = ("hero", "non-hero", "food", "spell", "side-facing") # The five classes, in the order of the context vector
 SIZE = 16 # Height and width of a sprite in pixels
 
-# %% ../nbs/01_sprites.ipynb #sprites-008
+# %% ../nbs/01_sprites.ipynb #sprites-009
 MATERIALS = "abcdef" # Letters of the materials in a drawing
 
 @dataclass
@@ -34,7 +34,7 @@ class Kind:
     colours: dict # material letter -> names of the colours it may take
     slots: dict # slot name -> alternatives, each an array (16, 16) of single characters, or None for 'nothing here'
 
-# %% ../nbs/01_sprites.ipynb #sprites-009
+# %% ../nbs/01_sprites.ipynb #sprites-010
 def read_kinds(
     text:str, # The content of an art file
 )->list: # A `Kind` for each kind in the file
@@ -57,7 +57,7 @@ def read_kinds(
         kind.slots = {s: [a if a is None else _drawing(kind.name, s, a) for a in alts] for s, alts in kind.slots.items()}
     return kinds
 
-# %% ../nbs/01_sprites.ipynb #sprites-010
+# %% ../nbs/01_sprites.ipynb #sprites-011
 def _drawing(name, slot, rows):
     "Rows of characters as an array (16, 16), empty below the last row; raises `InputError` for another width or too many rows."
     if len(rows) > SIZE or any(len(row) != SIZE for row in rows):
@@ -65,7 +65,7 @@ def _drawing(name, slot, rows):
                          "expected at most 16 rows of 16. Mend the drawing in the art file.")
     return np.array(rows + [["."] * SIZE] * (SIZE - len(rows)))
 
-# %% ../nbs/01_sprites.ipynb #sprites-011
+# %% ../nbs/01_sprites.ipynb #sprites-012
 @lru_cache
 def art(
     label:int, # Class, 0 to 4
@@ -73,7 +73,7 @@ def art(
     "The kinds of class `CLASSES[label]`, read once."
     return tuple(read_kinds(files("spritediff").joinpath(f"art/{CLASSES[label]}.txt").read_text(encoding="utf-8")))
 
-# %% ../nbs/01_sprites.ipynb #sprites-015
+# %% ../nbs/01_sprites.ipynb #sprites-016
 def stack(
     parts, # Drawings (16, 16) of characters, bottom first; None is skipped
 )->np.ndarray: # (16, 16) characters
@@ -106,7 +106,7 @@ def outline(
     touches = sum(shifted(figure, dy, dx) != "." for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))) > 0
     return np.where((figure == ".") & touches, "k", figure)
 
-# %% ../nbs/01_sprites.ipynb #sprites-018
+# %% ../nbs/01_sprites.ipynb #sprites-019
 def tones(
     figure:np.ndarray, # (16, 16) characters, without outline
 )->np.ndarray: # (16, 16): 0 light, 1 middle, 2 dark
@@ -121,7 +121,7 @@ def tones(
     tone = 1 - np.sign(2 * near - far)
     return np.where(np.isin(figure, list("ABCDEF")), 0, np.where(np.isin(figure, list("123456")), 2, tone))
 
-# %% ../nbs/01_sprites.ipynb #sprites-022
+# %% ../nbs/01_sprites.ipynb #sprites-023
 @lru_cache
 def ramps()->dict: # colour name -> uint8 (9, 3, 3): variation, tone, RGB
     "The colour ramps of the package, each in nine slight variations of hue and brightness."
@@ -131,7 +131,7 @@ def ramps()->dict: # colour name -> uint8 (9, 3, 3): variation, tone, RGB
         if name: table[name] = np.stack([_vary(tones_, hue, value) for hue in (-.015, 0, .015) for value in (.95, 1, 1.05)])
     return table
 
-# %% ../nbs/01_sprites.ipynb #sprites-023
+# %% ../nbs/01_sprites.ipynb #sprites-024
 def _vary(tones_, hue, value):
     "Hex tones ('rrggbb') as uint8 (3, 3), the hue turned by `hue` (of a full turn), the brightness multiplied by `value`."
     out = []
@@ -140,7 +140,7 @@ def _vary(tones_, hue, value):
         out.append(colorsys.hsv_to_rgb((h + hue) % 1, s, min(1, v * value)))
     return np.round(np.array(out) * 255).astype(np.uint8)
 
-# %% ../nbs/01_sprites.ipynb #sprites-026
+# %% ../nbs/01_sprites.ipynb #sprites-027
 @lru_cache(maxsize=None)
 def index_map(
     label:int, # Class, 0 to 4
@@ -156,7 +156,7 @@ def index_map(
         index = np.where(np.isin(inked, letters), 3 + 3 * i + tone, index)
     return index.astype(np.uint8)
 
-# %% ../nbs/01_sprites.ipynb #sprites-027
+# %% ../nbs/01_sprites.ipynb #sprites-028
 INKS = np.array([[26, 20, 38], [40, 20, 30], [18, 26, 44]], np.uint8) # Outline colours (3, RGB)
 
 def draw(
@@ -175,14 +175,14 @@ def draw(
         palette[start:start + 3] = ramps()[names[pick(names)]][rng.integers(9)]
     return palette[index_map(label, which, choice)]
 
-# %% ../nbs/01_sprites.ipynb #sprites-030
+# %% ../nbs/01_sprites.ipynb #sprites-031
 def split_of(
     image:np.ndarray, # uint8 (16, 16, 3)
 )->str: # 'train' or 'held-out'
     "The part of the data that a sprite belongs to; only its pixels decide."
     return "held-out" if zlib.crc32(image.tobytes()) % 10 == 0 else "train"
 
-# %% ../nbs/01_sprites.ipynb #sprites-031
+# %% ../nbs/01_sprites.ipynb #sprites-032
 def make_sprites(
     n:int, # How many sprites, at least 1
     seed:int=0, # Whole number from 0; sprite i depends on (seed, i) alone
@@ -200,7 +200,7 @@ def make_sprites(
         while split and split_of(images[i]) != split: images[i] = draw(labels[i], rng)
     return images, labels.astype(np.int64)
 
-# %% ../nbs/01_sprites.ipynb #sprites-038
+# %% ../nbs/01_sprites.ipynb #sprites-039
 def check_images(
     images, # What should be uint8 (n, height, width, 3)
     labels=None, # What should be n whole numbers, or n rows of numbers
@@ -214,7 +214,7 @@ def check_images(
     if labels is not None and len(labels) != shape[0]:
         raise InputError(f"there are {len(labels)} labels for {shape[0]} images; expected one each. Pass matching arrays.")
 
-# %% ../nbs/01_sprites.ipynb #sprites-039
+# %% ../nbs/01_sprites.ipynb #sprites-040
 def to_x(
     images, # uint8 (n, H, W, 3), array or tensor
 )->torch.Tensor: # float32 (n, 3, H, W) in [-1, 1]
@@ -229,7 +229,7 @@ def to_images(
     x = torch.as_tensor(x).detach().float().cpu()
     return ((x.clip(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
-# %% ../nbs/01_sprites.ipynb #sprites-042
+# %% ../nbs/01_sprites.ipynb #sprites-043
 def one_hot(
     labels, # Whole numbers (n,)
     n_classes:int=len(CLASSES), # Length of a row
@@ -237,7 +237,7 @@ def one_hot(
     "Rows with a single 1 at the label."
     return torch.nn.functional.one_hot(torch.as_tensor(labels).long(), n_classes).float()
 
-# %% ../nbs/01_sprites.ipynb #sprites-045
+# %% ../nbs/01_sprites.ipynb #sprites-046
 class CustomDataset(torch.utils.data.Dataset):
     "Sprites and labels from two .npy files, item by item."
     def __init__(self,
@@ -259,7 +259,7 @@ class CustomDataset(torch.utils.data.Dataset):
         "Shapes of the sprites and of the labels."
         return self.sprites_shape, self.slabel_shape
 
-# %% ../nbs/01_sprites.ipynb #sprites-046
+# %% ../nbs/01_sprites.ipynb #sprites-047
 def _load_npy(path):
     "An array from a .npy file; a missing or damaged file, or one that holds pickled objects, raises `InputError`."
     try: return np.load(path, allow_pickle=False)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ResidualConvBlock', 'UnetDown', 'UnetUp', 'EmbedFC', 'ContextUnet', 'load_course_checkpoint', 'load_state']
 
-# %% ../nbs/04_unet.ipynb #unet-003
+# %% ../nbs/04_unet.ipynb #unet-004
 import torch
 from torch import nn
 
 from .core import InputError, check_whole, default_device
 
-# %% ../nbs/04_unet.ipynb #unet-005
+# %% ../nbs/04_unet.ipynb #unet-006
 class ResidualConvBlock(nn.Module):
     "Conv3x3, BatchNorm, GELU, twice; with `is_res`, the input is added to the result, over a shortcut."
     def __init__(self,
@@ -29,7 +29,7 @@ class ResidualConvBlock(nn.Module):
         out = self.conv2(self.conv1(x))
         return (self.shortcut(x) + out) / 1.414 if self.is_res else out
 
-# %% ../nbs/04_unet.ipynb #unet-008
+# %% ../nbs/04_unet.ipynb #unet-009
 class UnetDown(nn.Module):
     "Two blocks and a pooling that halves height and width."
     def __init__(self, in_channels:int, out_channels:int):
@@ -54,7 +54,7 @@ class EmbedFC(nn.Module):
         self.model = nn.Sequential(nn.Linear(input_dim, emb_dim), nn.GELU(), nn.Linear(emb_dim, emb_dim))
     def forward(self, x): return self.model(x.reshape(-1, self.input_dim))[:, :, None, None] # (B, input_dim) -> (B, emb_dim, 1, 1)
 
-# %% ../nbs/04_unet.ipynb #unet-011
+# %% ../nbs/04_unet.ipynb #unet-012
 class ContextUnet(nn.Module):
     "Predicts the noise in a picture from the picture, the time and a context vector."
     def __init__(self,
@@ -107,7 +107,7 @@ class ContextUnet(nn.Module):
             raise InputError(f"the context has the shape {tuple(c.shape)}; expected ({len(x)}, {self.n_cfeat}). Pass one row a picture.")
         return c, t.reshape(-1, 1)
 
-# %% ../nbs/04_unet.ipynb #unet-012
+# %% ../nbs/04_unet.ipynb #unet-013
 def _check_multiple(name, value, of, low):
     "Raise `InputError` unless `value` is a multiple of `of` and at least `low`."
     if check_whole(name, value, 1) % of or value < low:
@@ -124,9 +124,10 @@ def load_course_checkpoint(
         n_feat, in_channels = state["init_conv.conv1.0.weight"].shape[:2]
         bottom = state["up0.0.weight"].shape[2:]
         model = ContextUnet(in_channels, n_feat, state["contextembed1.model.0.weight"].shape[1], *(4 * side for side in bottom))
-        for name in ("weight", "bias"): state[f"init_conv.shortcut.{name}"] = torch.zeros_like(model.init_conv.shortcut.get_parameter(name))
+        for name, value in model.init_conv.shortcut.state_dict(prefix="init_conv.shortcut.").items():
+            state.setdefault(name, torch.zeros_like(value))
         model.load_state_dict(state)
-    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as e:
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as e:
         raise InputError(f"{str(path)!r} does not hold a ContextUnet ({type(e).__name__}: {str(e).splitlines()[0]}); expected the "
                          "course's names and shapes. Check which file this is.") from None
     return model.to(default_device(device)).eval()
@@ -135,11 +136,12 @@ def load_course_checkpoint(
 def load_state(
     path, # A file written by torch.save
     device=None, # See `default_device`
-): # Tensors and plain values, on `device`
+)->dict: # Tensors and plain values, on `device`
     "Open a file of torch.save without running any code in it; what cannot be read raises `InputError`."
-    import pickle
     device = default_device(device)
-    try: return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as e:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        return {**state}
+    except Exception as e: # damaged bytes end in almost any error
         raise InputError(f"cannot read {str(path)!r} ({type(e).__name__}); expected tensors saved by torch.save, and nothing that "
                          "runs code. Check the path, or save the state_dict again.") from None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['sheet', 'show_images', 'make_folder', 'save_png', 'plot_grid', 'plot_sample', 'frame_sheets', 'save_gif', 'scrub']
 
-# %% ../nbs/02_viz.ipynb #viz-003
+# %% ../nbs/02_viz.ipynb #viz-004
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from .core import InputError, check_whole
 from .sprites import to_images, to_x
 
-# %% ../nbs/02_viz.ipynb #viz-005
+# %% ../nbs/02_viz.ipynb #viz-006
 def sheet(
     x, # Pictures: float (n, 3, H, W) in [-1, 1], or uint8 (n, H, W, 3)
     ncol:int=8, # Pictures a row
@@ -28,9 +28,10 @@ def sheet(
     if x.ndim != 4 or x.shape[1] != 3:
         raise InputError(f"pictures have the shape {tuple(x.shape)}; expected (n, 3, H, W). Add or move an axis.")
     grid = make_grid(x.clip(-1, 1), nrow=min(ncol, len(x)), padding=pad, pad_value=1)
+    if len(x) == 1: grid = torch.nn.functional.pad(grid, [pad] * 4, value=1) # make_grid leaves a single picture as it is
     return np.kron(to_images(grid[None])[0], np.ones((scale, scale, 1), np.uint8))
 
-# %% ../nbs/02_viz.ipynb #viz-009
+# %% ../nbs/02_viz.ipynb #viz-010
 def show_images(
     imgs, # Pictures: float (n, 3, H, W) in [-1, 1], or uint8 (n, H, W, 3)
     nrow:int=2, # Rows
@@ -48,7 +49,7 @@ def show_images(
     fig.subplots_adjust(0, 0, 1, .9 if title else 1)
     plt.show()
 
-# %% ../nbs/02_viz.ipynb #viz-014
+# %% ../nbs/02_viz.ipynb #viz-015
 def make_folder(
     path, # Folder to write into
 )->Path: # The same, existing and writable
@@ -62,7 +63,7 @@ def make_folder(
         raise InputError(f"cannot write to {str(path)!r} ({e.strerror}); expected a folder you may write to. Choose another one.") from None
     return path
 
-# %% ../nbs/02_viz.ipynb #viz-015
+# %% ../nbs/02_viz.ipynb #viz-016
 def save_png(
     picture:np.ndarray, # uint8 (H, W, 3)
     path, # Where to write it
@@ -85,7 +86,7 @@ def plot_grid(
     save_png(grid, folder/f"run_image_w{w}.png")
     return grid
 
-# %% ../nbs/02_viz.ipynb #viz-018
+# %% ../nbs/02_viz.ipynb #viz-019
 def plot_sample(
     x_gen_store, # Frames (steps, n, 3, H, W) in [-1, 1]
     n_sample:int, # How many pictures of each frame
@@ -111,7 +112,7 @@ def plot_sample(
     plt.close(fig)
     return FuncAnimation(fig, update, frames=len(frames), interval=150, blit=True)
 
-# %% ../nbs/02_viz.ipynb #viz-019
+# %% ../nbs/02_viz.ipynb #viz-020
 def frame_sheets(
     x_gen_store, # Frames (steps, n, 3, H, W) in [-1, 1]
     n_sample:int=None, # How many pictures of each frame; None: all
@@ -138,7 +139,7 @@ def save_gif(
                      duration=[each] * (len(pictures) - 1) + [round(1000 * hold)])
     return Path(path)
 
-# %% ../nbs/02_viz.ipynb #viz-025
+# %% ../nbs/02_viz.ipynb #viz-026
 def scrub(
     x_gen_store, # Frames (steps, n, 3, H, W) in [-1, 1]
     nrows:int=4, # Rows of the grid
