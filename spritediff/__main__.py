@@ -16,21 +16,28 @@ from .generation import generate, train_sprites
 # %% ../nbs/10_command.ipynb #command-006
 class _Parser(argparse.ArgumentParser):
     "argparse with one line for an error, as everywhere here."
-    def error(self, message): raise InputError(f"{message}; expected the form that --help shows. Run {self.prog} --help.")
+    def error(self, message):
+        raise InputError(f"{message}; expected the form that --help shows. Run {self.prog} --help.")
 
+# %% ../nbs/10_command.ipynb #command-007
 def _parser():
     "The command line's grammar. Values are checked by the functions that use them."
-    parser = _Parser("spritediff", description="Generate 16x16 game sprites by diffusion, or train the network that does.")
+    parser = _Parser("spritediff", description="Generate 16x16 game sprites by diffusion, "
+                     "or train the network that does.")
     commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("generate", help="write sprites as PNG and GIF", formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
+    add = commands.add_parser("generate", help="write sprites as PNG and GIF",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
     add("--n", type=_number, default=32, help="how many sprites")
-    add("--context", default="all", help="'hero=1,food=0.6', a class, or 'all' for the classes in turn")
+    add("--context", default="all",
+        help="'hero=1,food=0.6', a class, or 'all' for the classes in turn")
     add("--sampler", default="ddim", help="ddim or ddpm")
-    add("--steps", type=_number, help="steps of the sampler: 25 for ddim, 500 for ddpm unless given")
+    add("--steps", type=_number,
+        help="steps of the sampler: 25 for ddim, 500 for ddpm unless given")
     add("--seed", type=_number, help="whole number; the same seed gives the same sprites")
     add("--device", help="cuda, mps or cpu")
     add("--out", default="sprites", help="folder to write into")
-    add = commands.add_parser("train", help="train on the package's own sprites", formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
+    add = commands.add_parser("train", help="train on the package's own sprites",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
     add("--out", default="results/train", help="folder for checkpoints, sheets and records")
     add("--sprites", type=_number, default=20_000, help="how many training sprites")
     add("--epochs", type=_number, default=32, help="passes over them")
@@ -50,7 +57,7 @@ def _number(text):
         except ValueError: pass
     return text
 
-# %% ../nbs/10_command.ipynb #command-008
+# %% ../nbs/10_command.ipynb #command-009
 def main(
     argv=None, # Arguments; None: those of the command line
 )->int: # Exit code: 0, or 2 for bad input
@@ -62,12 +69,14 @@ def main(
         if command == "train": print(f"weights in {train_sprites(**args)}")
         else:
             made = generate(**args)
-            print(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, denoising.gif, {made['sprites'][0].name} and on; "
+            print(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, "
+                  f"denoising.gif, {made['sprites'][0].name} and on; "
                   f"{time.perf_counter() - began:.1f} s")
     except InputError as e:
         print(f"spritediff: {e}", file=sys.stderr)
         return 2
     return 0
 
-# %% ../nbs/10_command.ipynb #command-010
-if __name__ == "__main__" and "__file__" in globals(): sys.exit(main()) # python -m spritediff; a notebook has no __file__
+# %% ../nbs/10_command.ipynb #command-011
+if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook
+    sys.exit(main())

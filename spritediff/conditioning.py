@@ -29,7 +29,9 @@ def class_index(
 )->int: # Its position in the context vector
     "The position of a class; an unknown name raises `InputError`."
     plain = str(name).strip().lower().replace("_", "-")
-    if plain not in CLASSES: raise InputError(f"there is no class {name!r}; expected one of {', '.join(CLASSES)}. Choose one of these.")
+    if plain not in CLASSES:
+        raise InputError(f"there is no class {name!r}; expected one of {', '.join(CLASSES)}. "
+                         "Choose one of these.")
     return CLASSES.index(plain)
 
 # %% ../nbs/08_conditioning.ipynb #conditioning-008
@@ -37,7 +39,9 @@ def _strength(name, strength):
     "A finite number, or `InputError`."
     try: value = float(strength)
     except (TypeError, ValueError): value = math.nan
-    if not math.isfinite(value): raise InputError(f"the strength of {name} is {strength!r}; expected a finite number. 1 is full strength.")
+    if not math.isfinite(value):
+        raise InputError(f"the strength of {name} is {strength!r}; expected a finite number. "
+                         "1 is full strength.")
     return value
 
 # %% ../nbs/08_conditioning.ipynb #conditioning-012
@@ -48,5 +52,8 @@ def parse_context(
     if text.strip() == "all": return torch.eye(len(CLASSES))
     pairs = [part.partition("=") for part in text.split(",")]
     names = [CLASSES[class_index(name)] for name, _, _ in pairs]
-    if len(set(names)) < len(names): raise InputError(f"the context {text!r} names a class twice; expected each at most once. Drop one.")
-    return context(**{name: strength if given else 1 for name, (_, given, strength) in zip(names, pairs)})
+    if len(set(names)) < len(names):
+        raise InputError(f"the context {text!r} names a class twice; expected each at most "
+                         "once. Drop one.")
+    return context(**{name: strength if given else 1
+                      for name, (_, given, strength) in zip(names, pairs)})

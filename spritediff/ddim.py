@@ -29,9 +29,12 @@ def denoise_ddim(
     t_prev = check_whole("t_prev", t_prev, 0, int(t.min()) - 1)
     alpha_bar_t, alpha_bar_prev = at(schedule.alpha_bar, t), schedule.alpha_bar[t_prev]
     x_0_hat = predict_x_0(x, t, pred_noise, schedule)
-    sigma = check_number("eta", eta, 0, 1) * ((1 - alpha_bar_prev) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_prev)).sqrt()
-    if eta and z is None: z = torch.randn(x.shape, generator=make_generator(seed, x.device), device=x.device)
-    x_prev = alpha_bar_prev.sqrt() * x_0_hat + (1 - alpha_bar_prev - sigma**2).clip(0).sqrt() * pred_noise
+    sigma = check_number("eta", eta, 0, 1) * ((1 - alpha_bar_prev) / (1 - alpha_bar_t)
+                                              * (1 - alpha_bar_t / alpha_bar_prev)).sqrt()
+    if eta and z is None:
+        z = torch.randn(x.shape, generator=make_generator(seed, x.device), device=x.device)
+    x_prev = (alpha_bar_prev.sqrt() * x_0_hat
+              + (1 - alpha_bar_prev - sigma**2).clip(0).sqrt() * pred_noise)
     return x_prev + sigma * z if eta else x_prev
 
 # %% ../nbs/07_ddim.ipynb #ddim-009
@@ -41,7 +44,8 @@ def ddim_times(
 )->list: # n + 1 whole numbers, falling from T to 0
     "The steps that DDIM visits, evenly laid over 0..T."
     n = check_whole("n (the number of DDIM steps)", n, 1, timesteps)
-    return [(2 * timesteps * (n - k) + n) // (2 * n) for k in range(n + 1)] # round(T - k T/n), halves up, in whole numbers
+    # round(T - k T/n), halves up, in whole numbers
+    return [(2 * timesteps * (n - k) + n) // (2 * n) for k in range(n + 1)]
 
 # %% ../nbs/07_ddim.ipynb #ddim-012
 def ddim_steps(
@@ -74,12 +78,14 @@ def sample_ddim_context(
     seed=None, # Whole number or generator; None: other sprites every time
     device=None, # See `default_device`
     callback=None, # Called with every `Step`
-)->tuple: # samples (n_sample, 3, H, W) around [-1, 1], intermediates as a numpy array (n, n_sample, 3, H, W)
+)->tuple: # samples (n_sample, 3, H, W) around [-1, 1], intermediates (n, n_sample, 3, H, W)
     "Sprites by DDIM in `n` steps, steered by a context."
     ddim_times(n, (schedule or linear_schedule()).timesteps)
     check_number("eta", eta, 0, 1)
-    x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed, device)
-    return collect(ddim_steps(x_T, model, n, schedule, context, eta, generator), lambda t: t < schedule.timesteps, callback)
+    x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed,
+                                                      device)
+    return collect(ddim_steps(x_T, model, n, schedule, context, eta, generator),
+                   lambda t: t < schedule.timesteps, callback)
 
 def sample_ddim(
     n_sample:int, # How many sprites, at least 1

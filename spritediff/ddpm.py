@@ -37,12 +37,14 @@ def denoise_add_noise(
     schedule:NoiseSchedule=None, # None: `linear_schedule()`
     seed=None, # Whole number or generator, for drawing z
 )->torch.Tensor: # x_{t-1}, shape of x
-    "One step of DDPM: remove the predicted noise of step `t`, add fresh noise (DDPM, algorithm 2)."
+    "One step of DDPM: remove the predicted noise of `t`, add fresh noise (DDPM, algorithm 2)."
     schedule = (schedule or linear_schedule()).to(x.device)
     t = check_t(t, schedule.timesteps, x.device)
-    beta_t, alpha_t, alpha_bar_t = (at(s, t) for s in (schedule.beta, schedule.alpha, schedule.alpha_bar))
+    beta_t, alpha_t, alpha_bar_t = (at(s, t) for s in
+                                    (schedule.beta, schedule.alpha, schedule.alpha_bar))
     if z is None:
-        z = torch.randn(x.shape, generator=make_generator(seed, x.device), device=x.device) * (t > 1)[:, None, None, None]
+        z = (torch.randn(x.shape, generator=make_generator(seed, x.device), device=x.device)
+             * (t > 1)[:, None, None, None])
     mean = (x - (1 - alpha_t) / (1 - alpha_bar_t).sqrt() * pred_noise) / alpha_t.sqrt()
     return mean + beta_t.sqrt() * z
 
@@ -76,7 +78,8 @@ def look(
     context=None, # (B, n_cfeat) or None
 )->Step: # Everything the model sees at this step
     "Ask the model about `x_t`."
-    eps_hat = model(x_t, torch.full((len(x_t),), t / schedule.timesteps, device=x_t.device), context)
+    eps_hat = model(x_t, torch.full((len(x_t),), t / schedule.timesteps, device=x_t.device),
+                    context)
     return Step(t, x_t, predict_x_0(x_t, t, eps_hat, schedule), eps_hat)
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-016
@@ -95,7 +98,8 @@ def ddpm_steps(
         for t in range(schedule.timesteps, 0, -1):
             step = look(model, x_t, t, schedule, context)
             yield step
-            x_t = denoise_add_noise(x_t, t, step.eps_hat, None if add_noise else 0, schedule, generator)
+            x_t = denoise_add_noise(x_t, t, step.eps_hat, None if add_noise else 0, schedule,
+                                    generator)
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-021
@@ -105,16 +109,19 @@ def check_context(
     n_cfeat:int, # Length of a row
     device="cpu", # Where the result shall live
 )->torch.Tensor: # float32 (n, n_cfeat)
-    "The context as one row for each sprite; wrong widths and numbers that are not finite raise `InputError`."
+    "The context as one row a sprite; wrong widths and non-finite numbers raise `InputError`."
     try: rows = torch.as_tensor(context, dtype=torch.float32, device=device)
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"the context is {context!r}; expected {n_cfeat} numbers a row. Make it with context(hero=1).") from None
+        raise InputError(f"the context is {context!r}; expected {n_cfeat} numbers a row. "
+                         "Make it with context(hero=1).") from None
     if rows.ndim == 1: rows = rows[None]
     if rows.ndim != 2 or rows.shape[1] != n_cfeat or len(rows) not in (1, n):
-        raise InputError(f"the context has the shape {tuple(rows.shape)}; expected ({n}, {n_cfeat}) or ({n_cfeat},). "
-                         f"Pass one row of {n_cfeat} for each of the {n} sprites, or a single one for all.")
+        raise InputError(f"the context has the shape {tuple(rows.shape)}; expected "
+                         f"({n}, {n_cfeat}) or ({n_cfeat},). Pass one row of {n_cfeat} for each "
+                         f"of the {n} sprites, or a single one for all.")
     if not rows.isfinite().all():
-        raise InputError(f"the context is {rows[~rows.isfinite().all(1)][0].tolist()} in a row; expected finite numbers. Mend that row.")
+        raise InputError(f"the context is {rows[~rows.isfinite().all(1)][0].tolist()} in a row; "
+                         "expected finite numbers. Mend that row.")
     return rows.expand(n, -1).contiguous()
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-023
@@ -130,13 +137,15 @@ def set_up(
     n_sample = check_whole("n_sample", n_sample, 1)
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     device = default_device(weights.device if device is None and weights is not None else device)
-    if context is not None: context = check_context(context, n_sample, getattr(model, "n_cfeat", 5), device)
+    if context is not None:
+        context = check_context(context, n_sample, getattr(model, "n_cfeat", 5), device)
     generator = make_generator(seed, device)
     if model is None:
         from spritediff.generation import load_pretrained
         model = load_pretrained(device)
     if weights is not None: model.to(device)
-    shape = n_sample, getattr(model, "in_channels", 3), getattr(model, "h", 16), getattr(model, "w", 16)
+    shape = (n_sample, getattr(model, "in_channels", 3),
+             getattr(model, "h", 16), getattr(model, "w", 16))
     x_T = torch.randn(shape, generator=generator, device=device)
     return x_T, model, (schedule or linear_schedule()).to(device), context, generator
 
@@ -164,10 +173,11 @@ def sample_ddpm_context(
     seed=None, # Whole number or generator; None: other sprites every time
     device=None, # See `default_device`
     callback=None, # Called with every `Step`
-)->tuple: # samples (n, 3, H, W) around [-1, 1], intermediates as a numpy array (frames, n, 3, H, W)
+)->tuple: # samples (n, 3, H, W) around [-1, 1], intermediates: numpy (frames, n, 3, H, W)
     "Sprites by DDPM, steered by a context."
     save_rate = check_whole("save_rate", save_rate, 1)
-    x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed, device)
+    x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed,
+                                                      device)
     T = schedule.timesteps
     keep = lambda t: t < T and ((t + 1) % save_rate == 0 or t + 1 == T or t + 1 < 8)
     return collect(ddpm_steps(x_T, model, schedule, context, generator), keep, callback)
@@ -187,4 +197,5 @@ def sample_ddpm_incorrect(
 )->tuple: # samples (n, 3, H, W), intermediates (frames, n, 3, H, W)
     "DDPM without the noise that each step adds: a lesson, not a sampler."
     x_T, model, schedule, context, generator = set_up(n_sample, **kwargs)
-    return collect(ddpm_steps(x_T, model, schedule, context, generator, add_noise=False), lambda t: t % 20 == 0 and t < schedule.timesteps)
+    return collect(ddpm_steps(x_T, model, schedule, context, generator, add_noise=False),
+                   lambda t: t % 20 == 0 and t < schedule.timesteps)

@@ -32,8 +32,10 @@ def save_weights(
     from safetensors.torch import save
     path = Path(path)
     make_folder(path.parent)
-    sizes = dict(in_channels=model.in_channels, n_feat=model.n_feat, n_cfeat=model.n_cfeat, height=model.h, width=model.w)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    sizes = dict(in_channels=model.in_channels, n_feat=model.n_feat, n_cfeat=model.n_cfeat,
+                 height=model.h, width=model.w)
+    state = {name: value.detach().cpu().contiguous()
+             for name, value in model.state_dict().items()}
     path.write_bytes(save(state, {"sizes": json.dumps(sizes)}))
     return path
 
@@ -47,11 +49,13 @@ def load_weights(
     device = default_device(device)
     try:
         with safe_open(path, "pt") as f:
-            sizes, state = json.loads(f.metadata()["sizes"]), {name: f.get_tensor(name) for name in f.keys()}
-        with torch.device("meta"): model = ContextUnet(**sizes) # no time spent on random weights that are replaced at once
+            sizes = json.loads(f.metadata()["sizes"])
+            state = {name: f.get_tensor(name) for name in f.keys()}
+        with torch.device("meta"): model = ContextUnet(**sizes) # saves drawing random weights
         model.load_state_dict(state, assign=True)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as e:
-        raise InputError(f"cannot load weights from {str(path)!r} ({type(e).__name__}); expected a safetensors file written by save_weights. "
+        raise InputError(f"cannot load weights from {str(path)!r} ({type(e).__name__}); expected "
+                         "a safetensors file written by save_weights. "
                          "Check the path, or write the file again.") from None
     return model.to(device, memory_format=torch.channels_last).eval()
 
@@ -62,14 +66,17 @@ def load_pretrained(
 )->ContextUnet: # In eval mode
     "The trained network that comes with the package; needs no internet."
     folder = files("spritediff").joinpath("weights")
-    there = sorted(p.name[:-len(".safetensors")] for p in folder.iterdir() if p.name.endswith(".safetensors"))
-    if name not in there: raise InputError(f"there are no weights {name!r}; expected one of {', '.join(there)}. Choose one of these.")
+    there = sorted(p.name[:-len(".safetensors")] for p in folder.iterdir()
+                   if p.name.endswith(".safetensors"))
+    if name not in there:
+        raise InputError(f"there are no weights {name!r}; expected one of {', '.join(there)}. "
+                         "Choose one of these.")
     return load_weights(folder.joinpath(f"{name}.safetensors"), device)
 
 # %% ../nbs/09_generation.ipynb #generation-014
 def generate(
     n:int=32, # How many sprites
-    context="all", # Text for `parse_context`, a tensor (n, 5), or None; 'all' takes the classes in turn
+    context="all", # Text for `parse_context`, a tensor (n, 5), or None; 'all': classes in turn
     sampler:str="ddim", # 'ddim' or 'ddpm'
     steps:int=None, # Number of steps; None: 25 for ddim, all for ddpm
     seed=None, # Whole number; None: other sprites every time
@@ -79,10 +86,14 @@ def generate(
 )->dict: # samples (n, 3, 16, 16), and the paths: sheet, animation, sprites
     "Generate sprites and write a sheet, an animated GIF and single PNGs."
     n, device = check_whole("n", n, 1), default_device(device)
-    if sampler not in ("ddim", "ddpm"): raise InputError(f"sampler is {sampler!r}; expected ddim or ddpm. Choose one of them.")
+    if sampler not in ("ddim", "ddpm"):
+        raise InputError(f"sampler is {sampler!r}; expected ddim or ddpm. Choose one of them.")
     T = linear_schedule().timesteps
-    steps = check_whole("steps", {"ddim": 25, "ddpm": T}[sampler] if steps is None else steps, 1, T)
-    if sampler == "ddpm" and steps != T: raise InputError(f"steps is {steps}; expected {T}, since ddpm takes every step. Use ddim for fewer.")
+    steps = check_whole("steps", {"ddim": 25, "ddpm": T}[sampler] if steps is None else steps,
+                        1, T)
+    if sampler == "ddpm" and steps != T:
+        raise InputError(f"steps is {steps}; expected {T}, since ddpm takes every step. "
+                         "Use ddim for fewer.")
     rows = parse_context(context) if isinstance(context, str) else context
     if isinstance(context, str): rows = rows[torch.arange(n) % len(rows)]
     if rows is not None: check_context(rows, n, getattr(model, "n_cfeat", len(CLASSES)))
@@ -98,8 +109,10 @@ def _write(folder, samples, frames):
     ncol = -(-len(samples) // 4) if len(samples) > 8 else len(samples)
     paths = [folder/f"sprite_{i:03d}.png" for i in range(len(samples))]
     for path, image in zip(paths, to_images(samples)): save_png(image, path)
-    return dict(sheet=save_png(sheet(samples, ncol, scale=8), folder/"sheet.png"), sprites=paths,
-                animation=save_gif(frame_sheets(frames, nrows=-(-len(samples) // ncol), scale=6), folder/"denoising.gif"))
+    return dict(sheet=save_png(sheet(samples, ncol, scale=8), folder/"sheet.png"),
+                sprites=paths, animation=save_gif(
+                    frame_sheets(frames, nrows=-(-len(samples) // ncol), scale=6),
+                    folder/"denoising.gif"))
 
 # %% ../nbs/09_generation.ipynb #generation-019
 def train_sprites(
@@ -125,14 +138,17 @@ def train_sprites(
     make_folder(weights.parent)
     folder = make_folder(out)
     data = make_sprites(sprites, seed, "train")
-    with torch.random.fork_rng(devices=[]): # the first weights come from PyTorch's own generator; leave it as it was
+    with torch.random.fork_rng(devices=[]): # leave PyTorch's own generator as it was
         torch.manual_seed(seed)
         model = ContextUnet(3, n_feat=64, n_cfeat=5, height=16)
-    run = train(model, data, epochs, batch_size, lr, seed=seed, device=device, save_dir=folder, precision=precision, resume=resume)
-    command = " ".join(["spritediff train", *(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())])
+    run = train(model, data, epochs, batch_size, lr, seed=seed, device=device, save_dir=folder,
+                precision=precision, resume=resume)
+    command = " ".join(["spritediff train", *(f"--{name.replace('_', '-')} {value}"
+                                              for name, value in asked.items())])
     facts = dict(command=command, sprites=sprites, epochs=epochs, batch_size=batch_size, lr=lr,
-                 steps=len(run.losses), seed=seed, precision=precision, seconds=round(run.seconds), hardware=hardware(device),
-                 torch=torch.__version__, date=time.strftime("%Y-%m-%d"), last_epoch_loss=round(run.epoch_losses[-1], 5))
+                 steps=len(run.losses), seed=seed, precision=precision,
+                 seconds=round(run.seconds), hardware=hardware(device), torch=torch.__version__,
+                 date=time.strftime("%Y-%m-%d"), last_epoch_loss=round(run.epoch_losses[-1], 5))
     (folder/"run.json").write_text(json.dumps(facts, indent=1) + "\n")
     save_weights(run.ema, weights)
     weights.with_suffix(".md").write_text(model_card(facts, weights.name))
@@ -144,7 +160,8 @@ def hardware(
 )->str: # e.g. 'Intel(R) Xeon(R) Processor, 2 threads'
     "What the computing was done on, in words."
     if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
-    try: name = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    try: name = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
+                     if line.startswith("model name"))
     except (OSError, StopIteration): name = platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads"
 
@@ -153,10 +170,16 @@ def model_card(
     name:str, # Name of the weights file
 )->str: # Markdown
     "The facts of a training run as a model card."
-    table = "\n".join(f"| {key.replace('_', ' ')} | {'`' + str(value) + '`' if key == 'command' else value} |" for key, value in facts.items())
-    return (f"# {name}\n\nA ContextUnet (64 features, 5 context entries, 16x16 RGB) that predicts the noise in a noised sprite; the moving average "
-            "of the weights of one training run.\n\n| | |\n|---|---|\n" + table + "\n\n"
-            "- **Data**: drawn by the package itself (`spritediff.make_sprites`, the training part), free of third-party art.\n"
-            "- **Use**: 16x16 sprites of five classes on a white background, with the linear schedule of 500 steps.\n"
-            "- **Limits**: it knows the kinds that the package draws and nothing else; mixtures of classes are extrapolation.\n"
+    table = "\n".join(f"| {key.replace('_', ' ')} | "
+                      f"{'`' + str(value) + '`' if key == 'command' else value} |"
+                      for key, value in facts.items())
+    return (f"# {name}\n\nA ContextUnet (64 features, 5 context entries, 16x16 RGB) that "
+            "predicts the noise in a noised sprite; the moving average of the weights of one "
+            "training run.\n\n| | |\n|---|---|\n" + table + "\n\n"
+            "- **Data**: drawn by the package itself (`spritediff.make_sprites`, the training "
+            "part), free of third-party art.\n"
+            "- **Use**: 16x16 sprites of five classes on a white background, with the linear "
+            "schedule of 500 steps.\n"
+            "- **Limits**: it knows the kinds that the package draws and nothing else; mixtures "
+            "of classes are extrapolation.\n"
             "- **Licence**: Apache-2.0, as the package.\n")

@@ -29,8 +29,9 @@ class NoiseSchedule:
         "The schedule of a sequence beta_1..beta_T, computed in float64 and kept in float32."
         beta = torch.as_tensor(beta, dtype=torch.float64)
         if beta.ndim != 1 or not len(beta) or not ((beta > 0) & (beta < 1)).all():
-            raise InputError(f"beta has the shape {tuple(beta.shape)} and values {beta.flatten()[:3].tolist()}...; expected "
-                             "(T,) with every value strictly between 0 and 1. Choose smaller or positive values.")
+            raise InputError(f"beta has the shape {tuple(beta.shape)} and values "
+                             f"{beta.flatten()[:3].tolist()}...; expected (T,) with every value "
+                             "strictly between 0 and 1. Choose smaller or positive values.")
         beta = torch.cat([beta.new_zeros(1), beta])
         return cls(*(s.float() for s in (beta, 1 - beta, (1 - beta).cumprod(0))))
 
@@ -43,7 +44,8 @@ class NoiseSchedule:
         device, # Where the sequences shall live
     ):
         "The same schedule on another device."
-        return NoiseSchedule(self.beta.to(device), self.alpha.to(device), self.alpha_bar.to(device))
+        return NoiseSchedule(self.beta.to(device), self.alpha.to(device),
+                             self.alpha_bar.to(device))
 
 # %% ../nbs/03_schedule.ipynb #schedule-008
 @lru_cache
@@ -52,7 +54,7 @@ def linear_schedule(
     beta1:float=1e-4, # Where the line starts (t = 0), above 0
     beta2:float=0.02, # beta at t = T, below 1
 )->NoiseSchedule:
-    "beta_t = beta1 + (beta2 - beta1) t/T (DDPM, section 4); the default of every function here."
+    "beta_t = beta1 + (beta2 - beta1) t/T (DDPM, section 4); the default of every function."
     T = check_whole("timesteps", timesteps, 1)
     return NoiseSchedule.from_beta([beta1 + (beta2 - beta1) * t / T for t in range(1, T + 1)])
 
@@ -73,10 +75,12 @@ def check_t(
     timesteps:int, # T
     device="cpu", # Where the result shall live
 )->torch.Tensor: # int64 (1,) or (B,)
-    "The step(s) `t` as a flat tensor; raises `InputError` unless all are whole and within 1..T."
+    "The step(s) `t` as a flat tensor; `InputError` unless all are whole and within 1..T."
     t = torch.as_tensor(t, device=device).flatten()
-    if not len(t) or t.is_complex() or (t != t.round()).any() or (t < 1).any() or (t > timesteps).any():
-        raise InputError(f"t is {t.tolist()[:8]}; expected whole numbers from 1 to {timesteps}. t = 0 is the clean picture itself.")
+    if (not len(t) or t.is_complex() or (t != t.round()).any() or (t < 1).any()
+        or (t > timesteps).any()):
+        raise InputError(f"t is {t.tolist()[:8]}; expected whole numbers from 1 to "
+                         f"{timesteps}. t = 0 is the clean picture itself.")
     return t.long()
 
 # %% ../nbs/03_schedule.ipynb #schedule-017
@@ -94,10 +98,11 @@ def perturb_input(
     noise:torch.Tensor, # eps ~ N(0, 1), shape of x
     schedule:NoiseSchedule=None, # None: `linear_schedule()`
 )->torch.Tensor: # x_t (B, C, H, W)
-    "Noise clean pictures to step `t`: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (DDPM, equation 4)."
+    "Noise pictures to `t`: sqrt(alpha_bar_t) x + sqrt(1 - alpha_bar_t) noise (DDPM, eq. 4)."
     alpha_bar = (schedule or linear_schedule()).alpha_bar.to(x.device)
     t = check_t(t, len(alpha_bar) - 1, x.device)
     if noise.shape != x.shape or len(t) not in (1, len(x)):
-        raise InputError(f"noise has the shape {tuple(noise.shape)} and t {len(t)} entries for pictures {tuple(x.shape)}; "
-                         f"expected noise of the same shape and 1 or {len(x)} entries of t. Match them.")
+        raise InputError(f"noise has the shape {tuple(noise.shape)} and t {len(t)} entries for "
+                         f"pictures {tuple(x.shape)}; expected noise of the same shape and "
+                         f"1 or {len(x)} entries of t. Match them.")
     return at(alpha_bar, t).sqrt() * x + (1 - at(alpha_bar, t)).sqrt() * noise

@@ -21,7 +21,7 @@ import torch
 from .core import InputError, check_whole
 
 # %% ../nbs/01_sprites.ipynb #sprites-005
-CLASSES = ("hero", "non-hero", "food", "spell", "side-facing") # The five classes, in the order of the context vector
+CLASSES = ("hero", "non-hero", "food", "spell", "side-facing") # In context vector order
 SIZE = 16 # Height and width of a sprite in pixels
 
 # %% ../nbs/01_sprites.ipynb #sprites-009
@@ -32,7 +32,7 @@ class Kind:
     "One kind of sprite: its parts and the colours they may take."
     name: str # e.g. 'knight'
     colours: dict # material letter -> names of the colours it may take
-    slots: dict # slot name -> alternatives, each an array (16, 16) of single characters, or None for 'nothing here'
+    slots: dict # slot name -> alternatives, arrays (16, 16) of characters; None: 'nothing here'
 
 # %% ../nbs/01_sprites.ipynb #sprites-010
 def read_kinds(
@@ -47,21 +47,24 @@ def read_kinds(
         if word == "kind": # a new kind, or the parts that all kinds of the file share
             kind = shared if rest == "_shared" else Kind(rest.strip(), dict(shared.colours), {})
             if kind is not shared: kinds.append(kind)
-        elif word == "=": # a drawing below so many empty rows, 'none', or '@name' for a shared drawing
+        elif word == "=": # a drawing below so many empty rows, 'none', or a shared '@name'
             slot, _, ref = rest.strip().partition(" ")
-            rows = None if ref == "none" else shared.slots[ref[1:]][0] if ref.startswith("@") else [["."] * SIZE for _ in range(int(ref))]
+            rows = (None if ref == "none" else shared.slots[ref[1:]][0] if ref.startswith("@")
+                    else [["."] * SIZE for _ in range(int(ref))])
             kind.slots.setdefault(slot, []).append(rows)
         elif word.endswith(":"): kind.colours[word[:-1]] = rest.split()
         else: rows.append(list(line))
     for kind in kinds: # rows of characters -> arrays
-        kind.slots = {s: [a if a is None else _drawing(kind.name, s, a) for a in alts] for s, alts in kind.slots.items()}
+        kind.slots = {s: [a if a is None else _drawing(kind.name, s, a) for a in alts]
+                      for s, alts in kind.slots.items()}
     return kinds
 
 # %% ../nbs/01_sprites.ipynb #sprites-011
 def _drawing(name, slot, rows):
-    "Rows of characters as an array (16, 16), empty below the last row; raises `InputError` for another width or too many rows."
+    "Rows of characters as an array (16, 16), empty below; other sizes raise `InputError`."
     if len(rows) > SIZE or any(len(row) != SIZE for row in rows):
-        raise InputError(f"kind {name!r}, slot {slot!r} has {len(rows)} rows, {sorted({len(r) for r in rows})} characters wide; "
+        raise InputError(f"kind {name!r}, slot {slot!r} has {len(rows)} rows, "
+                         f"{sorted({len(r) for r in rows})} characters wide; "
                          "expected at most 16 rows of 16. Mend the drawing in the art file.")
     return np.array(rows + [["."] * SIZE] * (SIZE - len(rows)))
 
@@ -71,7 +74,8 @@ def art(
     label:int, # Class, 0 to 4
 )->tuple: # The kinds of this class
     "The kinds of class `CLASSES[label]`, read once."
-    return tuple(read_kinds(files("spritediff").joinpath(f"art/{CLASSES[label]}.txt").read_text(encoding="utf-8")))
+    return tuple(read_kinds(files("spritediff").joinpath(f"art/{CLASSES[label]}.txt")
+                            .read_text(encoding="utf-8")))
 
 # %% ../nbs/01_sprites.ipynb #sprites-016
 def stack(
@@ -86,7 +90,7 @@ def stack(
 def centre(
     figure:np.ndarray, # (16, 16) characters
 )->np.ndarray: # The figure, its bounding box in the middle
-    "Move the figure to the middle of the canvas (half a pixel up or left where it does not come out even)."
+    "Move the figure to the middle of the canvas (half a pixel up or left of it if need be)."
     rows, columns = np.nonzero(figure != ".")
     move = [(SIZE - 1 - int(at.min()) - int(at.max())) // 2 for at in (rows, columns)]
     return np.roll(figure, move, (0, 1))
@@ -103,7 +107,8 @@ def outline(
     figure:np.ndarray, # (16, 16) characters
 )->np.ndarray: # The same with its outline
     "Ink on every empty pixel that touches the figure from above, below, left or right."
-    touches = sum(shifted(figure, dy, dx) != "." for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))) > 0
+    touches = sum(shifted(figure, dy, dx) != "."
+                  for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))) > 0
     return np.where((figure == ".") & touches, "k", figure)
 
 # %% ../nbs/01_sprites.ipynb #sprites-019
@@ -112,28 +117,33 @@ def tones(
 )->np.ndarray: # (16, 16): 0 light, 1 middle, 2 dark
     "The tone of each pixel under light from the upper left."
     region = np.char.lower(figure)
-    for letter, digit in zip(MATERIALS, "123456"): region = np.where(figure == digit, letter, region)
+    for letter, digit in zip(MATERIALS, "123456"):
+        region = np.where(figure == digit, letter, region)
     def ends(dy, dx):
         beside = shifted(region, dy, dx)
         return ((beside != region) & (beside != "k") & (beside != "w")).astype(int)
     near = ends(-1, 0) + ends(0, -1) - ends(1, 0) - ends(0, 1)
     far = np.maximum(0, ends(2, 2) - ends(-2, -2))
     tone = 1 - np.sign(2 * near - far)
-    return np.where(np.isin(figure, list("ABCDEF")), 0, np.where(np.isin(figure, list("123456")), 2, tone))
+    return np.where(np.isin(figure, list("ABCDEF")), 0,
+                    np.where(np.isin(figure, list("123456")), 2, tone))
 
 # %% ../nbs/01_sprites.ipynb #sprites-023
 @lru_cache
 def ramps()->dict: # colour name -> uint8 (9, 3, 3): variation, tone, RGB
     "The colour ramps of the package, each in nine slight variations of hue and brightness."
     table = {}
-    for line in files("spritediff").joinpath("art/palette.txt").read_text(encoding="utf-8").splitlines():
+    for line in (files("spritediff").joinpath("art/palette.txt").read_text(encoding="utf-8")
+                 .splitlines()):
         name, *tones_ = line.split("#")[0].split() or [None]
-        if name: table[name] = np.stack([_vary(tones_, hue, value) for hue in (-.015, 0, .015) for value in (.95, 1, 1.05)])
+        if name:
+            table[name] = np.stack([_vary(tones_, hue, value)
+                                    for hue in (-.015, 0, .015) for value in (.95, 1, 1.05)])
     return table
 
 # %% ../nbs/01_sprites.ipynb #sprites-024
 def _vary(tones_, hue, value):
-    "Hex tones ('rrggbb') as uint8 (3, 3), the hue turned by `hue` (of a full turn), the brightness multiplied by `value`."
+    "Hex tones as uint8 (3, 3), hue turned by `hue` (of a full turn), brightness x `value`."
     out = []
     for tone in tones_:
         h, s, v = colorsys.rgb_to_hsv(*(byte / 255 for byte in bytes.fromhex(tone)))
@@ -157,7 +167,7 @@ def index_map(
     return index.astype(np.uint8)
 
 # %% ../nbs/01_sprites.ipynb #sprites-028
-INKS = np.array([[26, 20, 38], [40, 20, 30], [18, 26, 44]], np.uint8) # Outline colours (3, RGB)
+INKS = np.array([[26, 20, 38], [40, 20, 30], [18, 26, 44]], np.uint8) # Outlines (3, RGB)
 
 def draw(
     label:int, # Class, 0 to 4
@@ -191,7 +201,8 @@ def make_sprites(
     "Draw `n` labelled sprites, the classes in turn."
     n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
     if split not in (None, "train", "held-out"):
-        raise InputError(f"split is {split!r}; expected 'train', 'held-out' or None. Pass one of these.")
+        raise InputError(f"split is {split!r}; expected 'train', 'held-out' or None. "
+                         "Pass one of these.")
     labels = np.arange(n) % len(CLASSES)
     images = np.empty((n, SIZE, SIZE, 3), np.uint8)
     for i in range(n):
@@ -205,14 +216,18 @@ def check_images(
     images, # What should be uint8 (n, height, width, 3)
     labels=None, # What should be n whole numbers, or n rows of numbers
 )->None:
-    "Raise `InputError` unless `images` is a uint8 array (n, height, width, 3) and `labels`, where given, has n entries."
-    shape, kind = tuple(getattr(images, "shape", ())), str(getattr(images, "dtype", type(images).__name__))
+    "Raise `InputError` unless `images` are uint8 (n, height, width, 3), `labels` None or n long."
+    shape = tuple(getattr(images, "shape", ()))
+    kind = str(getattr(images, "dtype", type(images).__name__))
     if not kind.endswith("uint8"):
-        raise InputError(f"images are {kind}; expected uint8, 0 to 255. Convert them, e.g. (x * 255).round().astype('uint8').")
+        raise InputError(f"images are {kind}; expected uint8, 0 to 255. "
+                         "Convert them, e.g. (x * 255).round().astype('uint8').")
     if len(shape) != 4 or shape[3] != 3 or min(shape) < 1:
-        raise InputError(f"images have the shape {shape}; expected (n, height, width, 3). Reorder the axes or convert to RGB.")
+        raise InputError(f"images have the shape {shape}; expected (n, height, width, 3). "
+                         "Reorder the axes or convert to RGB.")
     if labels is not None and len(labels) != shape[0]:
-        raise InputError(f"there are {len(labels)} labels for {shape[0]} images; expected one each. Pass matching arrays.")
+        raise InputError(f"there are {len(labels)} labels for {shape[0]} images; "
+                         "expected one each. Pass matching arrays.")
 
 # %% ../nbs/01_sprites.ipynb #sprites-040
 def to_x(
@@ -243,7 +258,7 @@ class CustomDataset(torch.utils.data.Dataset):
     def __init__(self,
         sfilename, # Path of the sprites, uint8 (n, H, W, 3)
         lfilename, # Path of the labels, (n, classes), one-hot
-        transform=None, # Turns one image (H, W, 3) into what the item holds; None: a tensor (3, H, W) in [-1, 1]
+        transform=None, # Turns an image (H, W, 3) into an item; None: (3, H, W) in [-1, 1]
         null_context:bool=False, # True: every label is 0, for training without context
     ):
         self.sprites, self.slabels = (_load_npy(path) for path in (sfilename, lfilename))
@@ -261,7 +276,8 @@ class CustomDataset(torch.utils.data.Dataset):
 
 # %% ../nbs/01_sprites.ipynb #sprites-047
 def _load_npy(path):
-    "An array from a .npy file; a missing or damaged file, or one that holds pickled objects, raises `InputError`."
+    "An array from a .npy file; what is missing, damaged or pickled raises `InputError`."
     try: return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as e:
-        raise InputError(f"cannot read {str(path)!r} ({e}); expected a .npy file of plain numbers. Check the path, or save it with np.save.") from None
+        raise InputError(f"cannot read {str(path)!r} ({e}); expected a .npy file of plain "
+                         "numbers. Check the path, or save it with np.save.") from None

@@ -13,16 +13,19 @@ from .core import InputError, check_whole, default_device
 
 # %% ../nbs/04_unet.ipynb #unet-006
 class ResidualConvBlock(nn.Module):
-    "Conv3x3, BatchNorm, GELU, twice; with `is_res`, the input is added to the result, over a shortcut."
+    "Conv3x3, BatchNorm, GELU, twice; with `is_res`, a shortcut adds the input to the result."
     def __init__(self,
         in_channels:int, # Channels that come in
         out_channels:int, # Channels that go out
         is_res:bool=False, # Add the input to the result
     ):
         super().__init__()
-        def layer(i): return nn.Sequential(nn.Conv2d(i, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels), nn.GELU())
+        def layer(i): return nn.Sequential(nn.Conv2d(i, out_channels, 3, padding=1),
+                                           nn.BatchNorm2d(out_channels), nn.GELU())
         self.conv1, self.conv2 = layer(in_channels), layer(out_channels)
-        if is_res: self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else nn.Identity()
+        if is_res:
+            self.shortcut = (nn.Conv2d(in_channels, out_channels, 1)
+                             if in_channels != out_channels else nn.Identity())
         self.is_res = is_res
 
     def forward(self, x): # (B, in_channels, H, W) -> (B, out_channels, H, W)
@@ -34,7 +37,8 @@ class UnetDown(nn.Module):
     "Two blocks and a pooling that halves height and width."
     def __init__(self, in_channels:int, out_channels:int):
         super().__init__()
-        self.model = nn.Sequential(ResidualConvBlock(in_channels, out_channels), ResidualConvBlock(out_channels, out_channels),
+        self.model = nn.Sequential(ResidualConvBlock(in_channels, out_channels),
+                                   ResidualConvBlock(out_channels, out_channels),
                                    nn.MaxPool2d(2))
     def forward(self, x): return self.model(x) # (B, in, H, W) -> (B, out, H/2, W/2)
 
@@ -42,78 +46,88 @@ class UnetUp(nn.Module):
     "Joins features with stored ones, doubles height and width, and runs two blocks."
     def __init__(self, in_channels:int, out_channels:int):
         super().__init__()
-        self.model = nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 2, 2), ResidualConvBlock(out_channels, out_channels),
+        self.model = nn.Sequential(nn.ConvTranspose2d(in_channels, out_channels, 2, 2),
+                                   ResidualConvBlock(out_channels, out_channels),
                                    ResidualConvBlock(out_channels, out_channels))
-    def forward(self, x, skip): return self.model(torch.cat((x, skip), 1)) # two of (B, in/2, H, W) -> (B, out, 2H, 2W)
+    def forward(self, x, skip): # two of (B, in/2, H, W) -> (B, out, 2H, 2W)
+        return self.model(torch.cat((x, skip), 1))
 
 class EmbedFC(nn.Module):
     "A small network that turns a few numbers into a value per channel."
     def __init__(self, input_dim:int, emb_dim:int):
         super().__init__()
         self.input_dim = input_dim
-        self.model = nn.Sequential(nn.Linear(input_dim, emb_dim), nn.GELU(), nn.Linear(emb_dim, emb_dim))
-    def forward(self, x): return self.model(x.reshape(-1, self.input_dim))[:, :, None, None] # (B, input_dim) -> (B, emb_dim, 1, 1)
+        self.model = nn.Sequential(nn.Linear(input_dim, emb_dim), nn.GELU(),
+                                   nn.Linear(emb_dim, emb_dim))
+    def forward(self, x): # (B, input_dim) -> (B, emb_dim, 1, 1)
+        return self.model(x.reshape(-1, self.input_dim))[:, :, None, None]
 
 # %% ../nbs/04_unet.ipynb #unet-012
 class ContextUnet(nn.Module):
     "Predicts the noise in a picture from the picture, the time and a context vector."
     def __init__(self,
         in_channels:int, # Channels of the picture, 3 for RGB
-        n_feat:int=256, # Features after the first block, a multiple of 8; the sprites' network has 64
-        n_cfeat:int=10, # Length of the context vector; the sprites' network has 5
-        height:int=28, # Height of the pictures, a multiple of 4 from 8 up; the sprites have 16
+        n_feat:int=256, # Features after the first block, a multiple of 8; 64 for the sprites
+        n_cfeat:int=10, # Length of the context vector; 5 for the sprites
+        height:int=28, # Height of the pictures, a multiple of 4 from 8 up; 16 for the sprites
         width:int=None, # Width of the pictures, likewise; None: as the height
     ):
         super().__init__()
         width = height if width is None else width
-        for name, value in (("height", height), ("width", width)): _check_multiple(name, value, 4, 8)
+        for name, value in ("height", height), ("width", width): _check_multiple(name, value, 4, 8)
         _check_multiple("n_feat", n_feat, 8, 8)
-        self.in_channels, self.n_feat, self.n_cfeat, self.h, self.w = in_channels, n_feat, n_cfeat, height, width
-        bottom = (height // 4, width // 4) # size of the map below the two poolings
+        self.in_channels, self.n_feat, self.n_cfeat = in_channels, n_feat, n_cfeat
+        self.h, self.w, bottom = height, width, (height // 4, width // 4) # bottom: its map's size
         self.init_conv = ResidualConvBlock(in_channels, n_feat, is_res=True)
         self.down1, self.down2 = UnetDown(n_feat, n_feat), UnetDown(n_feat, 2 * n_feat)
         self.to_vec = nn.Sequential(nn.AvgPool2d(bottom), nn.GELU())
         self.timeembed1, self.timeembed2 = EmbedFC(1, 2 * n_feat), EmbedFC(1, n_feat)
-        self.contextembed1, self.contextembed2 = EmbedFC(n_cfeat, 2 * n_feat), EmbedFC(n_cfeat, n_feat)
-        self.up0 = nn.Sequential(nn.ConvTranspose2d(2 * n_feat, 2 * n_feat, bottom, bottom), nn.GroupNorm(8, 2 * n_feat), nn.ReLU())
+        self.contextembed1 = EmbedFC(n_cfeat, 2 * n_feat)
+        self.contextembed2 = EmbedFC(n_cfeat, n_feat)
+        self.up0 = nn.Sequential(nn.ConvTranspose2d(2 * n_feat, 2 * n_feat, bottom, bottom),
+                                 nn.GroupNorm(8, 2 * n_feat), nn.ReLU())
         self.up1, self.up2 = UnetUp(4 * n_feat, n_feat), UnetUp(2 * n_feat, n_feat)
-        self.out = nn.Sequential(nn.Conv2d(2 * n_feat, n_feat, 3, 1, 1), nn.GroupNorm(8, n_feat), nn.ReLU(),
-                                 nn.Conv2d(n_feat, in_channels, 3, 1, 1))
-
+        self.out = nn.Sequential(nn.Conv2d(2 * n_feat, n_feat, 3, 1, 1), nn.GroupNorm(8, n_feat),
+                                 nn.ReLU(), nn.Conv2d(n_feat, in_channels, 3, 1, 1))
     def forward(self,
         x, # Noisy pictures x_t (B, in_channels, height, width)
         t, # Time as the share t/T in (0, 1]: one value, (B,) or (B, 1, 1, 1)
         c=None, # Context (B, n_cfeat); None: zeros
     ): # eps_hat, shape of x
-        c, t = self._inputs(x, t, c)
+        c, t = _inputs(self, x, t, c)
         init = self.init_conv(x) # (B, n_feat, H, W)
         down1 = self.down1(init) # (B, n_feat, H/2, W/2)
         down2 = self.down2(down1) # (B, 2 n_feat, H/4, W/4)
         u1 = self.up0(self.to_vec(down2)) # (B, 2 n_feat, H/4, W/4)
-        u2 = self.up1(self.contextembed1(c) * u1 + self.timeembed1(t), down2) # (B, n_feat, H/2, W/2)
+        u2 = self.up1(self.contextembed1(c) * u1 + self.timeembed1(t), down2) # shape of down1
         u3 = self.up2(self.contextembed2(c) * u2 + self.timeembed2(t), down1) # (B, n_feat, H, W)
         return self.out(torch.cat((u3, init), 1))
-
-    def _inputs(self, x, t, c):
-        "Context (B, n_cfeat) and time (B or 1, 1) as float tensors beside x; wrong shapes raise `InputError`."
-        if x.shape[1:] != (self.in_channels, self.h, self.w):
-            raise InputError(f"x has the shape {tuple(x.shape)}; expected (B, {self.in_channels}, {self.h}, {self.w}). "
-                             "Resize the pictures, or build the network with their height and width.")
-        t = torch.as_tensor(t, dtype=torch.float32, device=x.device)
-        if t.numel() not in (1, len(x)):
-            raise InputError(f"t has {t.numel()} values for {len(x)} pictures; expected 1 or {len(x)}. Pass one time each, or one for all.")
-        c = x.new_zeros(len(x), self.n_cfeat) if c is None else c.to(x.device, torch.float32)
-        if c.shape != (len(x), self.n_cfeat):
-            raise InputError(f"the context has the shape {tuple(c.shape)}; expected ({len(x)}, {self.n_cfeat}). Pass one row a picture.")
-        return c, t.reshape(-1, 1)
 
 # %% ../nbs/04_unet.ipynb #unet-013
 def _check_multiple(name, value, of, low):
     "Raise `InputError` unless `value` is a multiple of `of` and at least `low`."
     if check_whole(name, value, 1) % of or value < low:
-        raise InputError(f"{name} is {value}; expected a multiple of {of} from {low} up. Pad or resize to one.")
+        raise InputError(f"{name} is {value}; expected a multiple of {of} from {low} up. "
+                         "Pad or resize to one.")
 
-# %% ../nbs/04_unet.ipynb #unet-025
+# %% ../nbs/04_unet.ipynb #unet-015
+def _inputs(model, x, t, c):
+    "Context (B, n_cfeat) and time (B or 1, 1), float, beside x; wrong shapes: `InputError`."
+    if x.shape[1:] != (model.in_channels, model.h, model.w):
+        raise InputError(f"x has the shape {tuple(x.shape)}; expected "
+                         f"(B, {model.in_channels}, {model.h}, {model.w}). "
+                         "Resize the pictures, or build the network with their height and width.")
+    t = torch.as_tensor(t, dtype=torch.float32, device=x.device)
+    if t.numel() not in (1, len(x)):
+        raise InputError(f"t has {t.numel()} values for {len(x)} pictures; expected 1 or "
+                         f"{len(x)}. Pass one time each, or one for all.")
+    c = x.new_zeros(len(x), model.n_cfeat) if c is None else c.to(x.device, torch.float32)
+    if c.shape != (len(x), model.n_cfeat):
+        raise InputError(f"the context has the shape {tuple(c.shape)}; "
+                         f"expected ({len(x)}, {model.n_cfeat}). Pass one row a picture.")
+    return c, t.reshape(-1, 1)
+
+# %% ../nbs/04_unet.ipynb #unet-027
 def load_course_checkpoint(
     path, # A .pth file of the course: the state of its ContextUnet
     device=None, # See `default_device`
@@ -123,25 +137,29 @@ def load_course_checkpoint(
     try:
         n_feat, in_channels = state["init_conv.conv1.0.weight"].shape[:2]
         bottom = state["up0.0.weight"].shape[2:]
-        model = ContextUnet(in_channels, n_feat, state["contextembed1.model.0.weight"].shape[1], *(4 * side for side in bottom))
-        for name, value in model.init_conv.shortcut.state_dict(prefix="init_conv.shortcut.").items():
+        model = ContextUnet(in_channels, n_feat, state["contextembed1.model.0.weight"].shape[1],
+                            *(4 * side for side in bottom))
+        for name, value in (model.init_conv.shortcut.state_dict(prefix="init_conv.shortcut.")
+                            .items()):
             state.setdefault(name, torch.zeros_like(value))
         model.load_state_dict(state)
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as e:
-        raise InputError(f"{str(path)!r} does not hold a ContextUnet ({type(e).__name__}: {str(e).splitlines()[0]}); expected the "
-                         "course's names and shapes. Check which file this is.") from None
+        raise InputError(f"{str(path)!r} does not hold a ContextUnet ({type(e).__name__}: "
+                         f"{str(e).splitlines()[0]}); expected the course's names and shapes. "
+                         "Check which file this is.") from None
     return model.to(default_device(device)).eval()
 
-# %% ../nbs/04_unet.ipynb #unet-026
+# %% ../nbs/04_unet.ipynb #unet-028
 def load_state(
     path, # A file written by torch.save
     device=None, # See `default_device`
 )->dict: # Tensors and plain values, on `device`
-    "Open a file of torch.save without running any code in it; what cannot be read raises `InputError`."
+    "Open a file of torch.save without running code in it; if unreadable, raises `InputError`."
     device = default_device(device)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         return {**state}
     except Exception as e: # damaged bytes end in almost any error
-        raise InputError(f"cannot read {str(path)!r} ({type(e).__name__}); expected tensors saved by torch.save, and nothing that "
-                         "runs code. Check the path, or save the state_dict again.") from None
+        raise InputError(f"cannot read {str(path)!r} ({type(e).__name__}); expected tensors "
+                         "saved by torch.save, and nothing that runs code. "
+                         "Check the path, or save the state_dict again.") from None

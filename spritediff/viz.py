@@ -26,9 +26,11 @@ def sheet(
     x = torch.as_tensor(x)
     x = to_x(x) if x.dtype == torch.uint8 else x.detach().float().cpu()
     if x.ndim != 4 or x.shape[1] != 3:
-        raise InputError(f"pictures have the shape {tuple(x.shape)}; expected (n, 3, H, W). Add or move an axis.")
+        raise InputError(f"pictures have the shape {tuple(x.shape)}; expected (n, 3, H, W). "
+                         "Add or move an axis.")
     grid = make_grid(x.clip(-1, 1), nrow=min(ncol, len(x)), padding=pad, pad_value=1)
-    if len(x) == 1: grid = torch.nn.functional.pad(grid, [pad] * 4, value=1) # make_grid leaves a single picture as it is
+    if len(x) == 1: # make_grid leaves a single picture as it is
+        grid = torch.nn.functional.pad(grid, [pad] * 4, value=1)
     return np.kron(to_images(grid[None])[0], np.ones((scale, scale, 1), np.uint8))
 
 # %% ../nbs/02_viz.ipynb #viz-010
@@ -60,7 +62,8 @@ def make_folder(
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path): pass
     except OSError as e:
-        raise InputError(f"cannot write to {str(path)!r} ({e.strerror}); expected a folder you may write to. Choose another one.") from None
+        raise InputError(f"cannot write to {str(path)!r} ({e.strerror}); expected a folder "
+                         "you may write to. Choose another one.") from None
     return path
 
 # %% ../nbs/02_viz.ipynb #viz-016
@@ -121,7 +124,9 @@ def frame_sheets(
 )->list: # A sheet for each frame
     "Each frame of `x_gen_store` as a sheet."
     x = torch.as_tensor(x_gen_store)
-    if x.ndim != 5: raise InputError(f"frames have the shape {tuple(x.shape)}; expected (steps, n, 3, H, W). Pass a sampler's intermediates.")
+    if x.ndim != 5:
+        raise InputError(f"frames have the shape {tuple(x.shape)}; expected "
+                         "(steps, n, 3, H, W). Pass a sampler's intermediates.")
     n = check_whole("n_sample", len(x[0]) if n_sample is None else n_sample, 1, len(x[0]))
     return [sheet(frame[:n], ncol=-(-n // nrows), scale=scale) for frame in x]
 
@@ -153,10 +158,13 @@ def scrub(
     for frame in frame_sheets(x_gen_store, nrows=nrows):
         png = io.BytesIO()
         Image.fromarray(frame).save(png, "png")
-        pages.append(w.Image(value=png.getvalue(), format="png", layout=w.Layout(width=f"{frame.shape[1]}px")))
+        pages.append(w.Image(value=png.getvalue(), format="png",
+                             layout=w.Layout(width=f"{frame.shape[1]}px")))
     last = len(pages) - 1
-    play, slider = w.Play(min=0, max=last, value=start, interval=150), w.IntSlider(min=0, max=last, value=start, description="step")
+    play = w.Play(min=0, max=last, value=start, interval=150)
+    slider = w.IntSlider(min=0, max=last, value=start, description="step")
     stack = w.Stack(pages, selected_index=start)
     box = w.VBox([w.HBox([play, slider]), stack])
-    box.links = [w.jslink((play, "value"), (slider, "value")), w.jslink((slider, "value"), (stack, "selected_index"))]
+    box.links = [w.jslink((play, "value"), (slider, "value")),
+                 w.jslink((slider, "value"), (stack, "selected_index"))]
     return box
