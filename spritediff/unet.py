@@ -135,6 +135,7 @@ def load_course_checkpoint(
     "Open a checkpoint of the course; its missing shortcut becomes zero."
     state = load_state(path, device)
     try:
+        state = dict(state)
         n_feat, in_channels = state["init_conv.conv1.0.weight"].shape[:2]
         bottom = state["up0.0.weight"].shape[2:]
         model = ContextUnet(in_channels, n_feat, state["contextembed1.model.0.weight"].shape[1],
@@ -156,9 +157,7 @@ def load_state(
 )->dict: # Tensors and plain values, on `device`
     "Open a file of torch.save without running code in it; if unreadable, raises `InputError`."
     device = default_device(device)
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        return {**state}
+    try: return torch.load(path, map_location=device, weights_only=True)
     except Exception as e: # damaged bytes end in almost any error
         raise InputError(f"cannot read {str(path)!r} ({type(e).__name__}); expected tensors "
                          "saved by torch.save, and nothing that runs code. "

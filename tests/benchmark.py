@@ -47,7 +47,7 @@ def training_step(memory_format, mixed=False):
 def diffusers_ddim(model, x_T, n=25):
     "DDIM of diffusers around the same network"
     from diffusers import DDIMScheduler
-    scheduler = DDIMScheduler(trained_betas=sd.linear_schedule().beta[1:].tolist(), clip_sample=False,
+    scheduler = DDIMScheduler(500, trained_betas=sd.linear_schedule().beta[1:].tolist(), clip_sample=False,
                               timestep_spacing="trailing", set_alpha_to_one=True)
     scheduler.set_timesteps(n)
     x_t = x_T
