@@ -186,7 +186,8 @@ def train(
                                     len(losses), batch_size, drop_context, ema_decay, precision):
                 losses.append(loss); bar.update()
                 if len(losses) % 10 == 0:
-                    bar.set_postfix(epoch=epoch, loss=f"{sum(losses[-100:]) / len(losses[-100:]):.4f}")
+                    recent = losses[-100:]
+                    bar.set_postfix(epoch=epoch, loss=f"{sum(recent) / len(recent):.4f}")
             if folder and (epoch % save_every == 0 or epoch == n_epoch - 1):
                 _save_epoch(folder, epoch, model, ema, optimizer, generator, losses, schedule)
     losses = torch.tensor(losses)
