@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch.nn import functional as F
@@ -186,8 +187,7 @@ def train(
                                     len(losses), batch_size, drop_context, ema_decay, precision):
                 losses.append(loss); bar.update()
                 if len(losses) % 10 == 0:
-                    recent = losses[-100:]
-                    bar.set_postfix(epoch=epoch, loss=f"{sum(recent) / len(recent):.4f}")
+                    bar.set_postfix(epoch=epoch, loss=f"{fmean(losses[-100:]):.4f}")
             if folder and (epoch % save_every == 0 or epoch == n_epoch - 1):
                 _save_epoch(folder, epoch, model, ema, optimizer, generator, losses, schedule)
     losses = torch.tensor(losses)
