@@ -56,13 +56,14 @@ def ddim_steps(
     context=None, # (B, n_cfeat) or None
     eta:float=0., # Share of DDPM's randomness, 0 to 1
     seed=None, # Whole number or generator; used only for eta > 0
+    guidance:float=1., # See `look`
 ): # Yields a `Step` for each of the n + 1 visited t, T first and 0 last
     "Every step of DDIM from `x_T` to the sample."
     schedule, generator = schedule or linear_schedule(), make_generator(seed, x_T.device)
     times, x_t = ddim_times(n, schedule.timesteps), x_T
     with evaluating(model):
         for t, t_prev in zip(times, times[1:]):
-            step = look(model, x_t, t, schedule, context)
+            step = look(model, x_t, t, schedule, context, guidance)
             yield step
             x_t = denoise_ddim(x_t, t, t_prev, step.eps_hat, schedule, eta, seed=generator)
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
@@ -78,13 +79,14 @@ def sample_ddim_context(
     seed=None, # Whole number or generator; None: other sprites every time
     device=None, # See `default_device`
     callback=None, # Called with every `Step`
+    guidance:float=1., # 0: without the context, 1: with it, above: more of it, up to 20
 )->tuple: # samples (n_sample, 3, H, W) around [-1, 1], intermediates (n, n_sample, 3, H, W)
     "Sprites by DDIM in `n` steps, steered by a context."
     ddim_times(n, (schedule or linear_schedule()).timesteps)
-    check_number("eta", eta, 0, 1)
+    check_number("eta", eta, 0, 1), check_number("guidance", guidance, 0, 20)
     x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed,
                                                       device)
-    return collect(ddim_steps(x_T, model, n, schedule, context, eta, generator),
+    return collect(ddim_steps(x_T, model, n, schedule, context, eta, generator, guidance),
                    lambda t: t < schedule.timesteps, callback)
 
 def sample_ddim(

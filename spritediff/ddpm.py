@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .core import InputError, check_whole, default_device, make_generator, repeatable
+from .core import (InputError, check_number, check_whole, default_device,
+                             make_generator, repeatable)
 from .schedule import NoiseSchedule, at, check_t, linear_schedule
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-006
@@ -76,10 +77,16 @@ def look(
     t:int, # Step 1..T
     schedule:NoiseSchedule, # Of T steps
     context=None, # (B, n_cfeat) or None
+    guidance:float=1., # 1: as the context says; 0: without it; above 1: more than it says
 )->Step: # Everything the model sees at this step
-    "Ask the model about `x_t`."
-    eps_hat = model(x_t, torch.full((len(x_t),), t / schedule.timesteps, device=x_t.device),
-                    context)
+    "Ask the model about `x_t`; for `guidance` see the chapter on context."
+    times = torch.full((len(x_t),), t / schedule.timesteps, device=x_t.device)
+    if context is None or guidance in (0, 1):
+        eps_hat = model(x_t, times, context if guidance else None)
+    else: # both answers from one batch
+        told, untold = model(x_t.repeat(2, 1, 1, 1), times.repeat(2),
+                             torch.cat([context, 0 * context])).chunk(2)
+        eps_hat = untold + guidance * (told - untold)
     return Step(t, x_t, predict_x_0(x_t, t, eps_hat, schedule), eps_hat)
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-016
@@ -90,13 +97,14 @@ def ddpm_steps(
     context=None, # (B, n_cfeat) or None
     seed=None, # Whole number or generator, for the noise that is added back
     add_noise:bool=True, # False: leave it out (which is wrong; see below)
+    guidance:float=1., # See `look`
 ): # Yields a `Step` for t = T, T-1, ..., 0
     "Every step of DDPM from `x_T` to the sample (DDPM, algorithm 2)."
     schedule, generator = schedule or linear_schedule(), make_generator(seed, x_T.device)
     x_t = x_T
     with evaluating(model):
         for t in range(schedule.timesteps, 0, -1):
-            step = look(model, x_t, t, schedule, context)
+            step = look(model, x_t, t, schedule, context, guidance)
             yield step
             x_t = denoise_add_noise(x_t, t, step.eps_hat, None if add_noise else 0, schedule,
                                     generator)
@@ -186,14 +194,17 @@ def sample_ddpm_context(
     seed=None, # Whole number or generator; None: other sprites every time
     device=None, # See `default_device`
     callback=None, # Called with every `Step`
+    guidance:float=1., # 0: without the context, 1: with it, above: more of it, up to 20
 )->tuple: # samples (n, 3, H, W) around [-1, 1], intermediates: numpy (frames, n, 3, H, W)
     "Sprites by DDPM, steered by a context."
     save_rate = check_whole("save_rate", save_rate, 1)
+    check_number("guidance", guidance, 0, 20)
     x_T, model, schedule, context, generator = set_up(n_sample, context, model, schedule, seed,
                                                       device)
     T = schedule.timesteps
     keep = lambda t: t < T and ((t + 1) % save_rate == 0 or t + 1 == T or t + 1 < 8)
-    return collect(ddpm_steps(x_T, model, schedule, context, generator), keep, callback)
+    return collect(ddpm_steps(x_T, model, schedule, context, generator, guidance=guidance),
+                   keep, callback)
 
 def sample_ddpm(
     n_sample:int, # How many sprites, at least 1
