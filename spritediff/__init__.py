@@ -13,7 +13,10 @@ _MODULES = {
     "training": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
     "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
     "ddim": ("denoise_ddim", "ddim_times", "ddim_steps", "sample_ddim", "sample_ddim_context"),
+    "dpm": ("denoise_dpm", "dpm_steps", "sample_dpm", "sample_dpm_context"),
     "conditioning": ("context", "parse_context"),
+    "evaluation": ("evaluate", "Yardstick", "make_yardstick", "Judge", "train_judge", "load_judge", "frechet_distance",
+                   "precision_recall", "nearest_sprites"),
     "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

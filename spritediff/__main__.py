@@ -9,9 +9,12 @@ __all__ = ['main']
 import argparse
 import sys
 import time
+from pathlib import Path
 
-from .core import InputError
+from .core import InputError, check_whole
+from .evaluation import evaluate_file, save_judge, train_judge
 from .generation import generate, train_sprites
+from .viz import make_folder
 
 # %% ../nbs/13_command.ipynb #command-006
 class _Parser(argparse.ArgumentParser):
@@ -20,6 +23,30 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; expected the form that --help shows. Run {self.prog} --help.")
 
 # %% ../nbs/13_command.ipynb #command-007
+def _add_sampling(add):
+    "The options that `generate` and `evaluate` share."
+    add("--sampler", default="ddim", help="ddim, dpm or ddpm")
+    add("--steps", type=_number, help="steps of the sampler: 25, or 500 for ddpm, unless given")
+    add("--guidance", type=_number, default=1., help="how much the context counts: 0 to 20")
+
+def _add_measuring(commands):
+    "The commands `evaluate` and `judge`."
+    add = commands.add_parser("evaluate", help="measure weights with the judge",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
+    add("--weights", help="a file, or the name of shipped weights; sprites unless given")
+    add("--n", type=_number, default=1000, help="how many sprites")
+    _add_sampling(add)
+    add("--seed", type=_number, default=0, help="whole number")
+    add("--device", help="cuda, mps or cpu")
+    add("--precision", default="float32", help="float32, or bfloat16: mixed")
+    add("--json", help="file for the numbers")
+    add = commands.add_parser("judge", help="train the judge that evaluate uses",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
+    add("--out", default="judge.safetensors", help="file to write")
+    add("--epochs", type=_number, default=4, help="passes over the sprites")
+    add("--seed", type=_number, default=1, help="for the first weights and the order")
+
+# %% ../nbs/13_command.ipynb #command-008
 def _parser():
     "The command line's grammar. Values are checked by the functions that use them."
     parser = _Parser("spritediff", description="Generate 16x16 game sprites by diffusion, "
@@ -30,9 +57,7 @@ def _parser():
     add("--n", type=_number, default=32, help="how many sprites")
     add("--context", default="all",
         help="'hero=1,food=0.6', a class, or 'all' for the classes in turn")
-    add("--sampler", default="ddim", help="ddim or ddpm")
-    add("--steps", type=_number,
-        help="steps of the sampler: 25 for ddim, 500 for ddpm unless given")
+    _add_sampling(add)
     add("--seed", type=_number, help="whole number; the same seed gives the same sprites")
     add("--device", help="cuda, mps or cpu")
     add("--out", default="sprites", help="folder to write into")
@@ -50,6 +75,7 @@ def _parser():
     add("--start", help="weights to begin with: a file, or sprites for the shipped ones")
     add("--weights", help="file for the weights; weights.safetensors in the folder unless given")
     add("--resume", help="checkpoint to go on from")
+    _add_measuring(commands)
     return parser
 
 def _number(text):
@@ -59,7 +85,14 @@ def _number(text):
         except ValueError: pass
     return text
 
-# %% ../nbs/13_command.ipynb #command-009
+# %% ../nbs/13_command.ipynb #command-010
+def _judge(out, epochs, seed):
+    "Train a judge and write it; the file's place is checked first."
+    check_whole("epochs", epochs, 1), check_whole("seed", seed, 0)
+    make_folder(Path(out).parent)
+    return save_judge(train_judge(epochs=epochs, seed=seed), out)
+
+# %% ../nbs/13_command.ipynb #command-011
 def main(
     argv=None, # Arguments; None: those of the command line
 )->int: # Exit code: 0, or 2 for bad input
@@ -69,6 +102,8 @@ def main(
         args = vars(_parser().parse_args(argv))
         command = args.pop("command")
         if command == "train": print(f"weights in {train_sprites(**args)}")
+        elif command == "evaluate": print(evaluate_file(**args))
+        elif command == "judge": print(f"judge in {_judge(**args)}")
         else:
             made = generate(**args)
             print(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, "
@@ -79,6 +114,6 @@ def main(
         return 2
     return 0
 
-# %% ../nbs/13_command.ipynb #command-011
+# %% ../nbs/13_command.ipynb #command-013
 if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook
     sys.exit(main())

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['CLASSES', 'SIZE', 'MATERIALS', 'INKS', 'Kind', 'read_kinds', 'art', 'stack', 'centre', 'shifted', 'outline', 'tones',
            'ramps', 'index_map', 'draw', 'split_of', 'make_sprites', 'check_images', 'to_x', 'to_images', 'one_hot',
-           'CustomDataset']
+           'CustomDataset', 'load_npz', 'split_groups', 'balance']
 
 # %% ../nbs/01_sprites.ipynb #sprites-004
 import colorsys
-import math
+import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ from importlib.resources import files
 import numpy as np
 import torch
 
-from .core import InputError, check_whole
+from .core import InputError, check_number, check_whole
 
 # %% ../nbs/01_sprites.ipynb #sprites-005
 CLASSES = ("hero", "non-hero", "food", "spell", "side-facing") # In context vector order
@@ -281,3 +281,85 @@ def _load_npy(path):
     except (OSError, ValueError, EOFError) as e:
         raise InputError(f"cannot read {str(path)!r} ({e}); expected a .npy file of plain "
                          "numbers. Check the path, or save it with np.save.") from None
+
+# %% ../nbs/01_sprites.ipynb #sprites-051
+def load_npz(
+    path, # An .npz file with images, labels and perhaps group, as in the table
+)->tuple: # images uint8 (n, 16, 16, 3), labels int64 (n,), groups (n,) or None
+    "Read the sprites, labels and groups of one .npz file; what does not fit raises `InputError`."
+    arrays = _read_npz(path)
+    images, labels, groups = (arrays.get(name) for name in ("images", "labels", "group"))
+    check_images(images)
+    if images.shape[1:3] != (SIZE, SIZE):
+        raise InputError(f"images are {images.shape[1]}x{images.shape[2]}; expected "
+                         f"{SIZE}x{SIZE}. Resize them before you save them.")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"labels are {labels.dtype} of the shape {labels.shape}; expected whole "
+                         "numbers (n,). Save class numbers, for one-hot rows rows.argmax(1).")
+    check_images(images, labels)
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise InputError(f"labels go from {labels.min()} to {labels.max()}; expected 0 to "
+                         f"{len(CLASSES) - 1}, for {', '.join(CLASSES)}. Renumber the classes.")
+    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "iuU"):
+        raise InputError(f"group is {groups.dtype} of the shape {groups.shape}; expected text or "
+                         f"whole numbers ({len(labels)},). Save one for each sprite, or none.")
+    return images, labels.astype(np.int64), groups
+
+# %% ../nbs/01_sprites.ipynb #sprites-052
+def _read_npz(path):
+    "The arrays images, labels and, if it is there, group of an .npz file."
+    try:
+        with open(path, "rb") as f, np.lib.npyio.NpzFile(f, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in ("images", "labels", "group")
+                      if name in file.files}
+            there = ", ".join(file.files) or "none"
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile,
+            zlib.error) as e:
+        raise InputError(f"cannot read {str(path)!r} ({e}); expected an .npz file of plain "
+                         "numbers and text. Check the path, or save it with np.savez.") from None
+    if not {"images", "labels"} <= arrays.keys():
+        raise InputError(f"{str(path)!r} has the arrays {there}; expected images and labels. "
+                         "Save it with np.savez(path, images=..., labels=...).")
+    return arrays
+
+# %% ../nbs/01_sprites.ipynb #sprites-055
+def split_groups(
+    images:np.ndarray, # uint8 (n, 16, 16, 3)
+    labels:np.ndarray, # Whole numbers (n,)
+    groups=None, # Text or whole numbers (n,), same for what belongs together; None: each alone
+    share:float=0.1, # How much to hold out: one group in round(1 / share)
+)->np.ndarray: # bool (n,), True for the training part
+    "Split sprites into a training and a held-out part that share no group."
+    one_in = round(1 / check_number("share", share, .001, .5))
+    keys = ([image.tobytes() for image in images] if groups is None
+            else [str(group).encode() for group in groups])
+    train = np.array([zlib.crc32(key) % one_in != 0 for key in keys])
+    for label in np.unique(labels):
+        mine = labels == label
+        if not train[mine].any(): # nothing left to learn this class from: hold none of it out
+            kept = {keys[i] for i in np.flatnonzero(mine)}
+            train |= np.array([key in kept for key in keys])
+    return train
+
+# %% ../nbs/01_sprites.ipynb #sprites-058
+def balance(
+    images:np.ndarray, # uint8 (n, H, W, 3)
+    labels:np.ndarray, # Whole numbers (n,)
+    n:int, # How many sprites to draw
+    mirror=(), # Names of classes to mirror half of the time; a text 'food,spell' serves too
+    seed:int=0, # Whole number from 0
+)->tuple: # images uint8 (n, H, W, 3), labels int64 (n,)
+    "Draw `n` sprites, the classes in turn (those that are there), some of them mirrored."
+    n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
+    mirror = (mirror.split(",") if mirror else ()) if isinstance(mirror, str) else mirror
+    for name in mirror:
+        if name not in CLASSES:
+            raise InputError(f"mirror names {name!r}; expected classes of {', '.join(CLASSES)}. "
+                             "Give them as 'food,spell', without spaces.")
+    rng, classes = np.random.default_rng(seed), np.unique(labels)
+    drawn = classes[np.arange(n) % len(classes)].astype(np.int64) # (n,)
+    which = np.empty(n, np.int64)
+    for label in classes:
+        which[drawn == label] = rng.choice(np.flatnonzero(labels == label), sum(drawn == label))
+    flip = (rng.random(n) < .5) & np.isin(drawn, [CLASSES.index(name) for name in mirror])
+    return np.where(flip[:, None, None, None], images[which, :, ::-1], images[which]), drawn

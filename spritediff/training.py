@@ -39,7 +39,7 @@ def draw_steps(
     t = (T * torch.rand(n, **random).sqrt()).ceil().clip(1, T).long() # density grows with t
     return t, (1 / schedule.alpha_bar[t]).clip(max=20)
 
-# %% ../nbs/05_training.ipynb #training-007
+# %% ../nbs/05_training.ipynb #training-009
 def diffusion_loss(
     model, # Predicts eps from (x_t, t/T, context)
     x_0:torch.Tensor, # Clean pictures (B, C, H, W) in [-1, 1]
@@ -59,7 +59,7 @@ def diffusion_loss(
     error = F.mse_loss(eps_hat.float(), eps, reduction="none").flatten(1).mean(1) # (B,)
     return (weight * error).mean()
 
-# %% ../nbs/05_training.ipynb #training-012
+# %% ../nbs/05_training.ipynb #training-014
 def to_device(
     data, # (images uint8 (n, H, W, 3), labels (n,) or contexts (n, n_cfeat)), or a `CustomDataset`
     model:ContextUnet, # The network that shall learn from it
@@ -86,7 +86,7 @@ def to_device(
     images = torch.as_tensor(images).permute(0, 3, 1, 2)
     return images.to(device).contiguous(memory_format=torch.channels_last), context.to(device)
 
-# %% ../nbs/05_training.ipynb #training-013
+# %% ../nbs/05_training.ipynb #training-015
 def batches(
     images:torch.Tensor, # uint8 (n, 3, H, W)
     context:torch.Tensor, # (n, n_cfeat)
@@ -98,7 +98,7 @@ def batches(
     for index in order.split(batch_size):
         yield images[index].float() / 127.5 - 1, context[index]
 
-# %% ../nbs/05_training.ipynb #training-016
+# %% ../nbs/05_training.ipynb #training-018
 @torch.no_grad()
 def ema_update(
     ema, # The averaged model, changed in place
@@ -112,7 +112,7 @@ def ema_update(
         if average.is_floating_point(): average.lerp_(now, 1 - d)
         else: average.copy_(now) # batch normalisation's count of batches
 
-# %% ../nbs/05_training.ipynb #training-019
+# %% ../nbs/05_training.ipynb #training-021
 @dataclass
 class TrainingRun:
     "The results of `train`."
@@ -122,7 +122,7 @@ class TrainingRun:
     epoch_losses: list # Mean loss of every epoch
     seconds: float # Time spent training, sheets and files included
 
-# %% ../nbs/05_training.ipynb #training-020
+# %% ../nbs/05_training.ipynb #training-022
 def save_checkpoint(
     path, # File to write
     **state, # Tensors, numbers, strings and containers of these
@@ -132,7 +132,7 @@ def save_checkpoint(
     torch.save(state, unfinished)
     os.replace(unfinished, path)
 
-# %% ../nbs/05_training.ipynb #training-022
+# %% ../nbs/05_training.ipynb #training-024
 def check_settings(
     n_epoch=1, batch_size=1, lr=1e-3, drop_context=0., # See `train`
     ema_decay=0., save_every=1, precision="auto", emphasis="even", # See `train`
@@ -148,7 +148,7 @@ def check_settings(
             raise InputError(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}. "
                              "Pass one of these.")
 
-# %% ../nbs/05_training.ipynb #training-023
+# %% ../nbs/05_training.ipynb #training-025
 def train_epoch(
     model, ema, optimizer, # Network, moving average, and what changes it; all updated in place
     images, context, # As from `to_device`
@@ -171,7 +171,7 @@ def train_epoch(
         step += 1
         yield loss.item()
 
-# %% ../nbs/05_training.ipynb #training-025
+# %% ../nbs/05_training.ipynb #training-027
 def train(
     model:ContextUnet, # Trained in place
     data, # (images uint8 (n, H, W, 3), labels (n,) or contexts (n, n_cfeat)), or a `CustomDataset`
@@ -215,7 +215,7 @@ def train(
     return TrainingRun(model.eval(), ema, losses, [
         part.mean().item() for part in losses.split(steps)], time.perf_counter() - began)
 
-# %% ../nbs/05_training.ipynb #training-026
+# %% ../nbs/05_training.ipynb #training-028
 def _bar(total, done, progress):
     "A progress bar with rate and loss."
     from tqdm.auto import tqdm

@@ -68,7 +68,7 @@ def make_folder(
 
 # %% ../nbs/02_viz.ipynb #viz-016
 def save_png(
-    picture:np.ndarray, # uint8 (H, W, 3)
+    picture:np.ndarray, # uint8 (H, W, 3), or (H, W, 4) with alpha
     path, # Where to write it
 )->Path: # The file
     "Write one picture as PNG."

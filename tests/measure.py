@@ -1,0 +1,135 @@
+"""Measurements that take longer than a chapter may: they are kept in results/evaluation.json, which the chapters read.
+
+    python tests/measure.py PART [PART ...] [--file FILE]
+
+Parts: shipped, steps, guidance, depth, recipes, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+cc0 needs the data file: --data FILE.npz
+"""
+import argparse, copy, json, sys, time
+from pathlib import Path
+
+import torch
+
+import spritediff as sd
+from spritediff.ddim import ddim_steps, ddim_times
+from spritediff.evaluation import draw_samples
+from spritediff.generation import first_weights, hardware, load_pretrained, load_weights
+from spritediff.schedule import linear_schedule, perturb_input
+from spritediff.training import train
+
+FAST = dict(precision="bfloat16", progress=False)
+STEPS = (5, 8, 10, 15, 25, 50, 100)
+PAIRS = ((0, 2), (0, 1), (2, 3), (3, 4)) # hero to food, hero to non-hero, food to spell, spell to side-facing
+ROOT = Path(__file__).parents[1]
+
+
+def shipped(args):
+    "The shipped weights at their bar, in full precision; and the course's recipe before them, if its weights are there"
+    rows = [dict(weights="sprites", **sd.evaluate(progress=False))]
+    before = ROOT/"results/train/weights.safetensors"
+    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), progress=False)))
+    return rows
+
+
+def steps(args):
+    "Few steps: both fast samplers over the number of steps, and all steps of DDPM"
+    yardstick, rows = sd.make_yardstick(1000), []
+    for sampler, n in [(s, n) for n in STEPS for s in ("ddim", "dpm")] + [("ddpm", 500)]:
+        rows.append(sd.evaluate(sampler=sampler, steps=n, yardstick=yardstick, **FAST))
+        yield rows
+
+
+def guidance(args):
+    "Accuracy against variety as guidance grows"
+    yardstick, rows = sd.make_yardstick(1000), []
+    for g in (0, .5, 1, 1.5, 2, 3, 5, 8):
+        rows.append(sd.evaluate(guidance=g, yardstick=yardstick, **FAST))
+        yield rows
+
+
+def depth(args):
+    "Real sprites noised up to t and denoised again: at which t does the damage begin?"
+    yardstick, rows = sd.make_yardstick(1000), []
+    images, labels = sd.make_sprites(1000, 303, "held-out")
+    x_0, c, labels = sd.to_x(images), sd.one_hot(labels), torch.as_tensor(labels)
+    for name, path in (("course", ROOT/"results/train/weights.safetensors"), ("shipped", None)):
+        if path and not path.exists(): continue
+        model = load_weights(path) if path else load_pretrained()
+        for t in range(50, 501, 50):
+            x = denoise_from(model, x_0, c, t)
+            rows.append(dict(weights=name, t=t, **yardstick.score(x, labels)))
+            yield rows
+
+
+def denoise_from(model, x_0, context, t, stride=20):
+    "Noise to `t` and take DDIM steps of 20 down from there"
+    x_t = perturb_input(x_0, t, torch.randn(x_0.shape, generator=sd.make_generator(t)))
+    times, schedule = [*range(t, 0, -stride), 0], linear_schedule()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for now, t_prev in zip(times, times[1:]):
+            eps_hat = torch.cat([model(x, now / 500, c) for x, c in zip(x_t.split(250), context.split(250))])
+            x_t = sd.denoise_ddim(x_t, now, t_prev, eps_hat.float(), schedule)
+    return x_t
+
+
+def recipes(args):
+    "Two recipes, from the same first weights, over the same sprites, for as many steps"
+    yardstick, data, rows = sd.make_yardstick(1000), sd.make_sprites(30_000, 0, "train"), []
+    for emphasis in ("even", "late"):
+        run = train(first_weights(None, 0), data, args.epochs, emphasis=emphasis, precision="bfloat16", progress=False)
+        rows.append(dict(emphasis=emphasis, training_steps=len(run.losses), training_seconds=round(run.seconds),
+                         **sd.evaluate(run.ema, yardstick=yardstick, **FAST)))
+        sd.save_png(sd.sheet(draw_samples(run.ema, torch.arange(5).repeat_interleave(8)), ncol=8),
+                    ROOT/f"results/recipe_{emphasis}.png")
+        yield rows
+
+
+def mixtures(args):
+    "From one class to another in steps of 0.1: the judge's verdicts, for one-hot training and for training on mixtures"
+    rows, onehot = [], load_pretrained()
+    for name, model in (("one-hot", onehot), ("mixtures", train_on_mixtures(copy.deepcopy(onehot)))):
+        for a, b in PAIRS:
+            share = torch.linspace(0, 1, 11).repeat_interleave(24)
+            contexts = torch.zeros(len(share), 5)
+            contexts[:, a], contexts[:, b] = 1 - share, share
+            x = draw_samples(model, contexts, precision="bfloat16")
+            with torch.no_grad(): named = sd.load_judge()(x).argmax(1).reshape(11, 24)
+            rows.append(dict(training=name, a=sd.CLASSES[a], b=sd.CLASSES[b],
+                             is_a=(named == a).float().mean(1).tolist(), is_b=(named == b).float().mean(1).tolist()))
+            sd.save_png(sd.sheet(x.reshape(11, 24, 3, 16, 16)[:, :8].transpose(0, 1).flatten(0, 1), ncol=11),
+                        ROOT/f"results/mix_{name}_{sd.CLASSES[a]}_{sd.CLASSES[b]}.png")
+            yield rows
+
+
+def train_on_mixtures(model, sprites=15_000, epochs=10):
+    "Go on from one-hot training with contexts that mix two classes: the picture is of class a with probability s_a"
+    images, labels = sd.make_sprites(sprites, 3, "train")
+    g, own = sd.make_generator(3), sd.one_hot(labels)
+    other = torch.randint(5, (len(own),), generator=g)
+    share = torch.rand(len(own), 1, generator=g).sqrt() # density of a share s is proportional to s: the mixture's definition
+    mixed = share * own + (1 - share) * torch.eye(5)[other]
+    keep = torch.rand(len(own), 1, generator=g) < .5 # half of the contexts stay one-hot
+    return train(model, (images, torch.where(keep, own, mixed)), epochs, lr=3e-4, emphasis="late", precision="bfloat16",
+                 progress=False).ema
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=[f.__name__ for f in PARTS])
+    parser.add_argument("--file", type=Path, default=ROOT/"results/evaluation.json")
+    parser.add_argument("--epochs", type=int, default=10, help="of each recipe, 300 steps each")
+    parser.add_argument("--data", type=Path, help="the data file of cc0")
+    args = parser.parse_args()
+    for part in (f for f in PARTS if f.__name__ in args.parts):
+        began, name = time.perf_counter(), part.__name__
+        made = part(args)
+        for rows in made if hasattr(made, "__next__") else [made]: # after every row, so that nothing is lost
+            record = json.loads(args.file.read_text()) if args.file.exists() else {}
+            record[name] = dict(command=f"python tests/measure.py {name}", seed=0, hardware=hardware("cpu"), torch=torch.__version__,
+                                date=time.strftime("%Y-%m-%d"), seconds=round(time.perf_counter() - began), rows=rows)
+            args.file.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
+
+
+PARTS = (shipped, steps, guidance, depth, recipes, mixtures)
+if __name__ == "__main__": sys.exit(main())
