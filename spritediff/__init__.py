@@ -6,7 +6,8 @@ from importlib import import_module
 # Public names and the modules that define them. A module is imported when one of its names is first used.
 _MODULES = {
     "core": ("InputError", "available_devices", "default_device", "make_generator", "repeatable"),
-    "sprites": ("CLASSES", "SIZE", "make_sprites", "to_x", "to_images", "one_hot", "CustomDataset"),
+    "sprites": ("CLASSES", "SIZE", "make_sprites", "to_x", "to_images", "one_hot", "CustomDataset",
+                "load_npz", "split_groups", "balance"),
     "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrub"),
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
@@ -17,6 +18,7 @@ _MODULES = {
     "conditioning": ("context", "parse_context"),
     "evaluation": ("evaluate", "Yardstick", "make_yardstick", "Judge", "train_judge", "load_judge", "frechet_distance",
                    "precision_recall", "nearest_sprites"),
+    "finishing": ("finish", "lay_on"),
     "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -126,13 +126,18 @@ def lay_on(
     if getattr(sprites, "ndim", 0) != 4 or sprites.shape[3] != 4 or len(sprites) < 1:
         raise InputError(f"sprites have the shape {np.shape(sprites)}; expected (n, H, W, 4). "
                          "Pass what finish returns.")
+    tile = np.asarray(ground)
+    right = tile.ndim in (1, 3) and tile.size and tile.shape[-1] == 3
+    if not right or tile.min() < 0 or tile.max() > 255:
+        raise InputError(f"ground has the shape {tile.shape}; expected (3,), or (h, w, 3), with "
+                         "numbers from 0 to 255. Pass a colour or a picture.")
+    tile = tile.reshape(1, 1, 3) if tile.ndim == 1 else tile
     n, height, width, _ = sprites.shape
     ncol = min(check_whole("ncol", ncol, 1), n)
     room = np.zeros((-n % ncol, height, width, 4), np.uint8) # fills the last row
     page = np.concatenate([sprites, room]).reshape(-1, ncol, height, width, 4)
     page = page.swapaxes(1, 2).reshape(-1, ncol * width, 4)
-    tile = np.broadcast_to(np.uint8(ground), (1, 1, 3)) if np.ndim(ground) == 1 else ground
     times = [-(-side // small) for side, small in zip(page.shape, tile.shape)]
     under = np.tile(tile, (*times[:2], 1))[:page.shape[0], :page.shape[1]]
-    page = np.where(page[..., 3:] > 0, page[..., :3], under)
+    page = np.where(page[..., 3:] > 0, page[..., :3], under).astype(np.uint8)
     return np.kron(page, np.ones((check_whole("scale", scale, 1),) * 2 + (1,), np.uint8))

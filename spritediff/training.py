@@ -134,8 +134,8 @@ def save_checkpoint(
 
 # %% ../nbs/05_training.ipynb #training-024
 def check_settings(
-    n_epoch=1, batch_size=1, lr=1e-3, drop_context=0., # See `train`
-    ema_decay=0., save_every=1, precision="auto", emphasis="even", # See `train`
+    n_epoch=1, lr=1e-3, save_every=1, batch_size=1, # See `train`
+    drop_context=0., ema_decay=0., precision="auto", emphasis="even", # See `train`
 )->None:
     "Raise `InputError` for a setting of `train` that is out of its range."
     for name, value in (("n_epoch", n_epoch), ("batch_size", batch_size),
@@ -191,9 +191,9 @@ def train(
     progress:bool=True, # Show a progress bar
 )->TrainingRun:
     "Train a network to predict noise (DDPM, algorithm 1)."
-    check_settings(n_epoch, batch_size, lr, drop_context, ema_decay, save_every, precision,
-                   emphasis)
-    began, device = time.perf_counter(), default_device(device)
+    settings = batch_size, drop_context, ema_decay, precision, emphasis
+    check_settings(n_epoch, lr, save_every, *settings)
+    device, began = default_device(device), time.perf_counter()
     generator, schedule = make_generator(seed, device), (schedule or linear_schedule()).to(device)
     images, context = to_device(data, model, device); steps = -(-len(images) // batch_size)
     model.to(device, memory_format=torch.channels_last).train()
@@ -204,22 +204,24 @@ def train(
         for epoch in range(start, n_epoch):
             for group in optimizer.param_groups: group["lr"] = lr * (1 - epoch / n_epoch)
             for loss in train_epoch(model, ema, optimizer, images, context, schedule, generator,
-                                    len(losses), batch_size, drop_context, ema_decay, precision,
-                                    emphasis):
-                losses.append(loss); bar.update()
-                if len(losses) % 10 == 0:
-                    bar.set_postfix(epoch=epoch, loss=f"{fmean(losses[-100:]):.4f}")
+                                    len(losses), *settings):
+                losses.append(loss); _tick(bar, losses)
             if folder and (epoch % save_every == 0 or epoch == n_epoch - 1):
                 _save_epoch(folder, epoch, model, ema, optimizer, generator, losses, schedule)
-    losses = torch.tensor(losses)
-    return TrainingRun(model.eval(), ema, losses, [
-        part.mean().item() for part in losses.split(steps)], time.perf_counter() - began)
+    per_epoch = [part.mean().item() for part in torch.tensor(losses).split(steps)]
+    return TrainingRun(model.eval(), ema, torch.tensor(losses), per_epoch,
+                       time.perf_counter() - began)
 
 # %% ../nbs/05_training.ipynb #training-028
 def _bar(total, done, progress):
     "A progress bar with rate and loss."
     from tqdm.auto import tqdm
     return tqdm(total=total, initial=done, disable=not progress, unit="step", mininterval=1)
+
+def _tick(bar, losses):
+    "One more step; now and then the mean of the last hundred losses."
+    bar.update()
+    if len(losses) % 10 == 0: bar.set_postfix(loss=f"{fmean(losses[-100:]):.4f}")
 
 def _restore(resume, device, model, ema, optimizer, generator):
     "Take up the state of a checkpoint, if any: the epoch to begin with, the losses so far."

@@ -12,7 +12,7 @@ import torch
 
 import spritediff as sd
 from spritediff.ddim import ddim_steps, ddim_times
-from spritediff.evaluation import draw_samples
+from spritediff.evaluation import draw_samples, yardstick_of_file
 from spritediff.generation import first_weights, hardware, load_pretrained, load_weights
 from spritediff.schedule import linear_schedule, perturb_input
 from spritediff.training import train
@@ -101,6 +101,16 @@ def mixtures(args):
             yield rows
 
 
+def cc0(args):
+    "The second model, against the held-out part of its own data, as judged by a judge of that data"
+    if not args.data: sys.exit("cc0 needs --data FILE.npz")
+    yardstick = yardstick_of_file(args.data, "cc0", 120)
+    rows, model = [], load_pretrained(name="cc0")
+    for g in (1, 2):
+        rows.append(dict(weights="cc0", **sd.evaluate(model, 120, guidance=g, yardstick=yardstick, progress=False)))
+        yield rows
+
+
 def train_on_mixtures(model, sprites=15_000, epochs=10):
     "Go on from one-hot training with contexts that mix two classes: the picture is of class a with probability s_a"
     images, labels = sd.make_sprites(sprites, 3, "train")
@@ -131,5 +141,5 @@ def main():
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, guidance, depth, recipes, mixtures)
+PARTS = (shipped, steps, guidance, depth, recipes, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())

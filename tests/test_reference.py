@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest, torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 import spritediff as sd
 
@@ -61,6 +61,27 @@ def test_ddim_steps(n, eta):
         want = theirs.step(eps, t - 1, x, eta=eta, variance_noise=z if eta else None).prev_sample
         got = sd.denoise_ddim(x, t, t_prev, eps, eta=eta, z=z)
         torch.testing.assert_close(got, want, rtol=0, atol=1e-5, msg=lambda m: f"t = {t}: {m}")
+
+
+@pytest.mark.parametrize("n", (5, 7, 10, 25, 30, 50, 100, 500))
+def test_dpm_steps(n):
+    "dpm_steps walks the same way as their multistep solver of order 2, from noise to picture, with the same eps function"
+    theirs = DPMSolverMultistepScheduler(num_train_timesteps=T, trained_betas=SCHEDULE.beta[1:].numpy(), algorithm_type="dpmsolver++",
+                                         solver_order=2, timestep_spacing="trailing", final_sigmas_type="zero", lower_order_final=True)
+    theirs.alphas_cumprod = (1 - theirs.betas.double()).cumprod(0) # in float32 theirs rounds 1 - alpha_bar at small t
+    theirs.set_timesteps(n)
+    assert [t - 1 for t in sd.ddim_times(n)[:-1]] == theirs.timesteps.tolist()
+    g = torch.Generator().manual_seed(n)
+    x_T, weird = torch.randn(2, 3, 3, 8, 8, generator=g)
+    def model(x, t, c=None): # near the answer for a Gaussian, so that x stays near [-1, 1], with a curved part
+        ab = SCHEDULE.alpha_bar[(t * T).round().long()][:, None, None, None]
+        return (1 - ab).sqrt() * x / (ab / 4 + 1 - ab) + .1 * torch.tanh(weird + 2 * x)
+    want = [x_T]
+    for k in theirs.timesteps: want.append(theirs.step(model(want[-1], torch.full((3,), (k.item() + 1) / T)), k, want[-1]).prev_sample)
+    got = list(sd.dpm_steps(x_T, model, n))
+    assert len(got) == len(want) == n + 1
+    for step, x in zip(got, want):
+        torch.testing.assert_close(step.x_t, x, rtol=0, atol=1e-4, msg=lambda m: f"t = {step.t}: {m}")
 
 
 @pytest.mark.parametrize("t", (1, 2, 100, 250, 500))

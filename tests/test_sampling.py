@@ -8,6 +8,7 @@ import spritediff as sd
 
 SHORT = sd.linear_schedule(20)
 SAMPLERS = {"ddpm": sd.sample_ddpm_context, "ddim": lambda n, c, **k: sd.sample_ddim_context(n, c, n=5, **k),
+            "dpm": lambda n, c, **k: sd.sample_dpm_context(n, c, n=5, **k),
             "ddim eta": lambda n, c, **k: sd.sample_ddim_context(n, c, n=5, eta=.7, **k)}
 ROW = torch.tensor([1., 0, .6, 0, 0])
 each = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -237,3 +238,56 @@ def test_devices(tiny, sampler):
     back = sampler(2, ROW.cuda(), model=tiny, schedule=SHORT.to("cuda"), seed=0, device="cpu")
     assert back[0].device.type == "cpu" and next(tiny.parameters()).device.type == "cpu"
     with pytest.raises(sd.InputError, match="generator"): sampler(2, None, model=tiny, seed=torch.Generator("cuda"), device="cpu")
+
+
+@each
+def test_guidance(tiny, sampler):
+    "0 and 1 are the plain paths to the bit; the formula holds; each step asks once, or twice in one batch"
+    draw = lambda c, **k: sampler(3, c, model=tiny, schedule=SHORT, seed=5, **k)[0]
+    assert torch.equal(draw(ROW, guidance=1), draw(ROW)) and torch.equal(draw(ROW, guidance=0), draw(None))
+    assert torch.equal(draw(None, guidance=3), draw(None)) # nothing to be guided by
+    torch.testing.assert_close(draw(ROW, guidance=1 + 1e-6), draw(ROW), rtol=0, atol=1e-2)
+    assert not torch.equal(draw(ROW, guidance=3), draw(ROW))
+    sizes = []
+    def model(x, t, c=None):
+        sizes.append(len(x))
+        return .1 * x if c is None else .1 * x + c[:, :1, None, None]
+    a, b, c = (sampler(2, ROW, model=model, schedule=SHORT, seed=5, guidance=g)[0] for g in (0, 1, 2))
+    assert set(sizes) == {2, 4}
+    torch.testing.assert_close(c - b, b - a, rtol=1e-3, atol=1e-3) # the model is linear in x and c, so the sampler is in g
+
+
+@each
+@pytest.mark.parametrize("guidance", (-1, 21, float("nan"), "much", None))
+def test_bad_guidance(sampler, guidance):
+    "Refused before the model is asked"
+    def never(*args): raise AssertionError
+    with pytest.raises(sd.InputError, match="guidance"): sampler(1, ROW, model=never, guidance=guidance)
+
+
+@pytest.mark.parametrize("n", (1, 2, 3, 7, 30, 500))
+def test_dpm_record(n):
+    "n frames, the last is the sample; any n; first and last step are DDIM's"
+    samples, frames = sd.sample_dpm(2, n, model=gaussian, seed=0)
+    assert frames.shape == (n, 2, 3, 16, 16) and np.array_equal(frames[-1], samples.numpy())
+    first = sd.sample_ddim(2, n, model=gaussian, seed=0)[1][0]
+    np.testing.assert_allclose(frames[0], first, rtol=0, atol=1e-5)
+
+
+def test_dpm_is_of_second_order():
+    "With 50 and 100 steps DDIM's error halves when the steps double, and DPM's is less than a tenth of it"
+    x_T = torch.tensor([0., 1.]).reshape(2, 1, 1, 1)
+    def spread(steps, n):
+        for step in steps(x_T, gaussian, n): pass
+        return (step.x_t[1] - step.x_t[0]).item()
+    want = spread(sd.ddim_steps, 500) # and what is left of its error is .002
+    for n in (50, 100):
+        off = {f.__name__: [abs(spread(f, k) - .5012) for k in (n, 2 * n)] for f in (sd.ddim_steps, sd.dpm_steps)}
+        assert 1.7 < off["ddim_steps"][0] / off["ddim_steps"][1] < 2.3
+        assert off["dpm_steps"][0] < off["ddim_steps"][0] / 10
+    assert abs(want - .5012) < .005
+
+
+@pytest.mark.parametrize("n", (0, 501, 2.5, "ten", None))
+def test_bad_dpm_steps(n):
+    with pytest.raises(sd.InputError, match="DPM steps"): sd.sample_dpm(1, n)
