@@ -163,7 +163,7 @@ def set_up(
     generator = make_generator(seed, device)
     if model is None:
         from spritediff.generation import load_pretrained
-        model = load_pretrained(device)
+        model = load_pretrained(device=device)
     if weights is not None: model.to(device)
     shape = (n_sample, getattr(model, "in_channels", 3),
              getattr(model, "h", 16), getattr(model, "w", 16))

@@ -23,7 +23,7 @@ from .core import (InputError, check_number, check_whole, default_device,
 from .ddim import ddim_steps
 from .ddpm import ddpm_steps, set_up
 from .dpm import dpm_steps
-from .generation import check_steps, first_weights, load_pretrained
+from .generation import check_eta, check_steps, first_weights, load_pretrained
 from .sprites import (CLASSES, balance, load_npz, make_sprites,
                                 split_groups, to_x)
 from .viz import make_folder
@@ -41,7 +41,12 @@ class Judge(nn.Module):
                                   layer(64, 64, 1))
         self.head = nn.Linear(64, n_classes)
 
-    def features(self, x): return self.body(x).mean((2, 3)) # (B, 3, H, W) -> (B, 64)
+    def features(self,
+        x:torch.Tensor, # Sprites (B, 3, H, W) in [-1, 1]
+    )->torch.Tensor: # (B, 64)
+        "What the judge sees, before it decides."
+        return self.body(x).mean((2, 3))
+
     def forward(self, x): return self.head(self.features(x)) # -> scores (B, n_classes)
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-009
@@ -189,10 +194,17 @@ class Yardstick:
     training: torch.Tensor # Training sprites in [-1, 1] (k, 3, H, W)
     near: float # Median distance of held-out sprites to the nearest training sprite
 
-    def features(self, x): # (n, 3, H, W) -> (n, 64)
+    def features(self,
+        x:torch.Tensor, # Sprites (n, 3, H, W)
+    )->torch.Tensor: # (n, 64)
+        "The judge's features, in batches."
         with torch.no_grad(): return torch.cat([self.judge.features(p) for p in x.split(500)])
 
-    def score(self, x, labels): # sprites (n, 3, H, W), classes (n,) -> dict of numbers
+    def score(self,
+        x, # Sprites (n, 3, H, W), float, 100 or more
+        labels, # The classes that were asked for (n,)
+    )->dict: # accuracy, per_class, distance, low, high, floor, ratio, precision, recall, near, ...
+        "Measure sprites; bad input raises `InputError`."
         x, labels = check_sprites(x, labels, self)
         features = self.features(x)
         with torch.no_grad(): right = self.judge.head(features).argmax(1) == labels
@@ -267,6 +279,7 @@ def evaluate(
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
     guidance:float=1., # 0 to 20, see `look`
+    eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1, as `generate`
     seed:int=0, # Of the noise
     device=None, # See `default_device`
     yardstick:Yardstick=None, # None: `make_yardstick(n)`
@@ -274,38 +287,40 @@ def evaluate(
     progress:bool=True, # Show a progress bar
 )->dict: # Settings, seconds of sampling, and what `Yardstick.score` returns
     "Sample sprites of all classes in turn and measure them."
-    n, model = check_evaluation(model, n, sampler, steps, guidance, precision, device)
-    steps = check_steps(sampler, steps)
+    n, model = check_evaluation(model, n, sampler, steps, guidance, eta, precision, device)
+    steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
     yardstick = yardstick or make_yardstick(n)
     labels, began = torch.arange(n) % model.n_cfeat, time.perf_counter()
-    x = draw_samples(model, labels, sampler, steps, guidance, seed, precision, progress)
+    x = draw_samples(model, labels, sampler, steps, guidance, eta, seed, precision, progress)
     seconds = round(time.perf_counter() - began, 1)
     calls = steps * (1 if guidance in (0, 1) else 2)
     return dict(n=n, sampler=sampler, steps=steps, evaluations=calls, guidance=guidance,
-                seed=seed, arithmetic=precision, seconds=seconds,
+                eta=eta, seed=seed, arithmetic=precision, seconds=seconds,
                 **yardstick.score(x, labels))
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-043
 def check_evaluation(
-    model, n, sampler, steps, guidance, precision, device, # See `evaluate`
+    model, n, sampler, steps, guidance, eta, precision, device, # See `evaluate`
 )->tuple: # n, and the model on its device
     "Refuse settings of `evaluate` that cannot work."
     n = check_whole("n (the number of sprites)", n, 100)
-    check_steps(sampler, steps), check_number("guidance", guidance, 0, 20)
+    check_steps(sampler, steps), check_eta(sampler, eta)
+    check_number("guidance", guidance, 0, 20)
     if precision not in ("float32", "bfloat16"):
         raise InputError(f"precision is {precision!r}; expected float32 or bfloat16. "
                          "Choose one of them.")
-    model = load_pretrained(device) if model is None else model
+    model = load_pretrained(device=device) if model is None else model
     if (model.in_channels, model.h, model.w, model.n_cfeat) != (3, 16, 16, 5):
         raise InputError(f"the network is made for {model.in_channels} channels, {model.h}x"
                          f"{model.w} pixels and {model.n_cfeat} classes; expected 3, 16x16 and 5, "
                          "as the judge. Evaluate a network of that size.")
     return n, model if device is None else model.to(default_device(device))
 
+# %% ../nbs/10_evaluation.ipynb #evaluation-044
 def draw_samples(
     model, # The network
     labels:torch.Tensor, # Classes asked for (n,), or contexts (n, n_cfeat)
-    sampler:str="ddim", steps:int=25, guidance:float=1., # See `evaluate`
+    sampler:str="ddim", steps:int=25, guidance:float=1., eta:float=0., # See `evaluate`
     seed:int=0, precision:str="float32", progress:bool=False, # See `evaluate`
 )->torch.Tensor: # Sprites on the CPU (n, 3, H, W)
     "Sample in batches of 250, with a progress bar."
@@ -313,24 +328,24 @@ def draw_samples(
     contexts = labels if labels.ndim == 2 else torch.eye(model.n_cfeat)[labels]
     x_T, model, schedule, contexts, g = set_up(len(labels), contexts, model, seed=seed)
     made, run = [], dict(ddim=ddim_steps, dpm=dpm_steps, ddpm=ddpm_steps)[sampler]
-    n_steps = {} if sampler == "ddpm" else dict(n=steps)
+    random = {"ddim": dict(n=steps, eta=eta, seed=g), "dpm": dict(n=steps), "ddpm": dict(seed=g)}
     parts = -(-len(labels) // 250)
     with (tqdm(total=parts * steps, disable=not progress, unit="step") as bar, repeatable(),
           torch.autocast(x_T.device.type, torch.bfloat16, enabled=precision == "bfloat16")):
         for x, c in zip(x_T.split(250), contexts.split(250)):
-            extra = n_steps if sampler == "dpm" else dict(n_steps, seed=g)
-            for step in run(x, model, schedule=schedule, context=c, guidance=guidance, **extra):
+            for step in run(x, model, schedule=schedule, context=c, guidance=guidance,
+                            **random[sampler]):
                 bar.update(step.t > 0)
             made.append(step.x_t.float().cpu())
     return torch.cat(made)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-047
+# %% ../nbs/10_evaluation.ipynb #evaluation-048
 def score_table(
     score:dict, # From `evaluate`
 )->str: # A few lines
     "The record of `evaluate` as a table."
     shown = dict(sprites=score["n"], sampler=f"{score['sampler']}, {score['steps']} steps",
-                 guidance=score["guidance"], seconds=score["seconds"],
+                 eta=score["eta"], guidance=score["guidance"], seconds=score["seconds"],
                  accuracy=f"{score['accuracy']:.3f}")
     shown |= {f"  {name}": f"{value:.3f}" for name, value in score["per_class"].items()}
     shown["distance"] = f"{score['distance']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
@@ -349,8 +364,9 @@ def evaluate_file(
 )->str: # The table
     "Evaluate weights from a file and say how they did."
     from json import dumps
-    check_evaluation(None, n, **{name: settings.get(name, default) for name, default in dict(
-        sampler="ddim", steps=None, guidance=1., precision="float32", device=None).items()})
+    plain = dict(sampler="ddim", steps=None, guidance=1., eta=None, device=None,
+                 precision="float32")
+    check_evaluation(None, n, **{name: settings.get(name, plain[name]) for name in plain})
     path = json and make_folder(Path(json).parent)/Path(json).name
     yardstick = yardstick_of_file(data, judge, n) if data else None
     score = evaluate(first_weights(weights or "sprites"), n, yardstick=yardstick, **settings)

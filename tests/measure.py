@@ -2,7 +2,7 @@
 
     python tests/measure.py PART [PART ...] [--file FILE]
 
-Parts: shipped, steps, guidance, depth, recipes, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+Parts: shipped, steps, eta, guidance, depth, recipes, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
 cc0 needs the data file: --data FILE.npz
 """
 import argparse, copy, json, sys, time
@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[1]
 
 def shipped(args):
     "The shipped weights at their bar, in full precision; and the course's recipe before them, if its weights are there"
-    rows = [dict(weights="sprites", **sd.evaluate(progress=False))]
+    rows = [dict(weights="sprites", **sd.evaluate(eta=e, progress=False)) for e in (0., 1.)]
     before = ROOT/"results/train/weights.safetensors"
-    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), progress=False)))
+    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., progress=False)))
     return rows
 
 
@@ -35,15 +35,24 @@ def steps(args):
     "Few steps: both fast samplers over the number of steps, and all steps of DDPM"
     yardstick, rows = sd.make_yardstick(1000), []
     for sampler, n in [(s, n) for n in STEPS for s in ("ddim", "dpm")] + [("ddpm", 500)]:
-        rows.append(sd.evaluate(sampler=sampler, steps=n, yardstick=yardstick, **FAST))
+        rows.append(sd.evaluate(sampler=sampler, steps=n, eta=0., yardstick=yardstick, **FAST))
         yield rows
+
+
+def eta(args):
+    "DDIM with a share of DDPM's randomness"
+    yardstick, rows = sd.make_yardstick(1000), []
+    for n in (10, 25, 50):
+        for share in (.5, 1.):
+            rows.append(sd.evaluate(steps=n, eta=share, yardstick=yardstick, **FAST))
+            yield rows
 
 
 def guidance(args):
     "Accuracy against variety as guidance grows"
     yardstick, rows = sd.make_yardstick(1000), []
-    for g in (0, .5, 1, 1.5, 2, 3, 5, 8):
-        rows.append(sd.evaluate(guidance=g, yardstick=yardstick, **FAST))
+    for g in (0, 1, 1.5, 2, 4, 8):
+        rows.append(sd.evaluate(guidance=g, eta=0., yardstick=yardstick, **FAST))
         yield rows
 
 
@@ -55,7 +64,7 @@ def depth(args):
     for name, path in (("course", ROOT/"results/train/weights.safetensors"), ("shipped", None)):
         if path and not path.exists(): continue
         model = load_weights(path) if path else load_pretrained()
-        for t in range(50, 501, 50):
+        for t in (100, 200, 300, 400, 500):
             x = denoise_from(model, x_0, c, t)
             rows.append(dict(weights=name, t=t, **yardstick.score(x, labels)))
             yield rows
@@ -78,7 +87,7 @@ def recipes(args):
     for emphasis in ("even", "late"):
         run = train(first_weights(None, 0), data, args.epochs, emphasis=emphasis, precision="bfloat16", progress=False)
         rows.append(dict(emphasis=emphasis, training_steps=len(run.losses), training_seconds=round(run.seconds),
-                         **sd.evaluate(run.ema, yardstick=yardstick, **FAST)))
+                         **sd.evaluate(run.ema, eta=0., yardstick=yardstick, **FAST)))
         sd.save_png(sd.sheet(draw_samples(run.ema, torch.arange(5).repeat_interleave(8)), ncol=8),
                     ROOT/f"results/recipe_{emphasis}.png")
         yield rows
@@ -105,13 +114,13 @@ def cc0(args):
     "The second model, against the held-out part of its own data, as judged by a judge of that data"
     if not args.data: sys.exit("cc0 needs --data FILE.npz")
     yardstick = yardstick_of_file(args.data, "cc0", 120)
-    rows, model = [], load_pretrained(name="cc0")
+    rows, model = [], load_pretrained("cc0")
     for g in (1, 2):
         rows.append(dict(weights="cc0", **sd.evaluate(model, 120, guidance=g, yardstick=yardstick, progress=False)))
         yield rows
 
 
-def train_on_mixtures(model, sprites=15_000, epochs=10):
+def train_on_mixtures(model, sprites=15_000, epochs=7):
     "Go on from one-hot training with contexts that mix two classes: the picture is of class a with probability s_a"
     images, labels = sd.make_sprites(sprites, 3, "train")
     g, own = sd.make_generator(3), sd.one_hot(labels)
@@ -141,5 +150,5 @@ def main():
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, guidance, depth, recipes, mixtures, cc0)
+PARTS = (shipped, steps, eta, guidance, depth, recipes, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())

@@ -18,7 +18,7 @@ def test_offline_and_fast(monkeypatch):
     seconds = []
     for _ in range(3):
         began = time.perf_counter()
-        model = sd.load_pretrained("cpu")
+        model = sd.load_pretrained(device="cpu")
         seconds.append(time.perf_counter() - began)
     assert statistics.median(seconds) < .5
     assert (model.in_channels, model.n_feat, model.n_cfeat, model.h, model.w) == (3, 64, 5, 16, 16) and not model.training
@@ -43,7 +43,7 @@ def test_model_card(fact):
 def test_unknown_name():
     "An unknown name is refused with the names there are; no path gets out of the folder"
     for name in ("knight", "../weights/sprites", ""):
-        with pytest.raises(sd.InputError, match="expected one of sprites"): sd.load_pretrained("cpu", name)
+        with pytest.raises(sd.InputError, match="expected one of cc0, sprites"): sd.load_pretrained(name)
 
 
 # --- Files of weights
@@ -99,7 +99,7 @@ def test_bad_place(tmp_path, tiny):
 def test_loss():
     "On held-out sprites, the shipped weights' loss is below 0.08"
     x_0, labels = sd.make_sprites(500, 1, "held-out")
-    model, generator = sd.load_pretrained("cpu"), torch.Generator().manual_seed(0)
+    model, generator = sd.load_pretrained(device="cpu"), torch.Generator().manual_seed(0)
     with torch.no_grad():
         loss = sd.diffusion_loss(model, sd.to_x(x_0), sd.one_hot(labels), sd.linear_schedule(), generator, drop_context=0)
     assert loss < .08
