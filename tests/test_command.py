@@ -156,3 +156,14 @@ def test_bad_train_paths(capsys, tmp_path, small):
     args = "train", "--sprites", 10, "--epochs", 1
     refused(capsys, tmp_path, *args, "--out", tmp_path/"file")
     refused(capsys, tmp_path, *args, "--out", tmp_path/"out", "--weights", tmp_path/"file"/"w.safetensors")
+
+
+def test_eta(tmp_path, capsys):
+    "generate takes eta 1 for ddim unless told otherwise, and none for the other samplers; weights can be named"
+    one, same, none = (sd.generate(2, seed=1, steps=3, out=tmp_path/str(i), device="cpu", **k)["samples"]
+                       for i, k in enumerate(({}, dict(eta=1.), dict(eta=0.))))
+    assert np.array_equal(one, same) and not np.array_equal(one, none)
+    assert command.main(["generate", "--n", "2", "--steps", "2", "--sampler", "dpm", "--eta", "0.5", "--out", str(tmp_path/"no")]) == 2
+    assert "dpm has no such setting" in capsys.readouterr().err and not (tmp_path/"no").exists()
+    assert command.main(["generate", "--n", "2", "--steps", "2", "--weights", "cc0", "--guidance", "2", "--out", str(tmp_path/"real")]) == 0
+    assert command.main(["generate", "--weights", "dragons", "--out", str(tmp_path/"none")]) == 2 and not (tmp_path/"none").exists()

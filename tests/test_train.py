@@ -190,3 +190,22 @@ def test_unwritable(data, tmp_path):
     for path in (tmp_path/"file", tmp_path/"file"/"below"):
         with pytest.raises(sd.InputError, match="cannot write"): train(model, data, 1, 8, save_dir=path, **QUIET)
     assert same(model, small())
+
+
+def test_draw_steps():
+    "'even' draws as the papers do, unweighted; 'late' draws in proportion to t and weighs by min(1 / alpha_bar, 20)"
+    from spritediff.training import draw_steps
+    schedule = sd.linear_schedule()
+    t, weight = draw_steps(50_000, schedule, sd.make_generator(0))
+    assert t.min() == 1 and t.max() == 500 and abs(t.float().mean() - 250.5) < 3 and (weight == 1).all()
+    t, weight = draw_steps(50_000, schedule, sd.make_generator(0), "late")
+    assert t.min() >= 1 and t.max() == 500 and abs(t.float().mean() - 2 / 3 * 500) < 3
+    assert torch.allclose(weight, (1 / schedule.alpha_bar[t]).clip(max=20)) and weight.min() >= 1
+
+
+def test_late_emphasis_trains_and_resumes(data, tmp_path):
+    "It gives other weights than 'even', repeats to the bit, and goes on from a checkpoint; another word is refused"
+    whole = train(small(), data, 2, 8, seed=3, save_dir=tmp_path, save_every=1, emphasis="late", **QUIET)
+    again = train(small(seed=9), data, 2, 8, seed=3, resume=tmp_path/"epoch_00.pt", emphasis="late", **QUIET)
+    assert same(whole.ema, again.ema) and not same(whole.ema, train(small(), data, 2, 8, seed=3, **QUIET).ema)
+    with pytest.raises(sd.InputError, match="emphasis is 'early'"): train(small(), data, 1, emphasis="early", **QUIET)
