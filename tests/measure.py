@@ -25,9 +25,10 @@ ROOT = Path(__file__).parents[1]
 
 def shipped(args):
     "The shipped weights at their bar, in full precision; and the course's recipe before them, if its weights are there"
-    rows = [dict(weights="sprites", **sd.evaluate(eta=e, progress=False)) for e in (0., 1.)]
+    settings = dict(yardstick=sd.make_yardstick(1000), progress=False)
+    rows = [dict(weights="sprites", **sd.evaluate(eta=e, guidance=g, **settings)) for e, g in ((0., 1.), (1., 1.), (1., 2.))]
     before = ROOT/"results/train/weights.safetensors"
-    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., progress=False)))
+    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., **settings)))
     return rows
 
 
