@@ -27,7 +27,7 @@ def _add_sampling(add):
     "The options that `generate` and `evaluate` share."
     add("--sampler", default="ddim", help="ddim, dpm or ddpm")
     add("--steps", type=_number, help="steps of the sampler: 25, or 500 for ddpm, unless given")
-    add("--guidance", type=_number, default=1., help="how much the context counts: 0 to 20")
+    add("--guidance", type=_number, default=2., help="how much the context counts: 0 to 20")
     add("--eta", type=_number, help="for ddim: share of fresh noise, 0 to 1; 1 unless given")
 
 def _add_measuring(commands):

@@ -278,7 +278,7 @@ def evaluate(
     n:int=1000, # How many sprites, 100 or more
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-    guidance:float=1., # 0 to 20, see `look`
+        guidance:float=2., # 0 to 20, see `look`; the default is the one of `generate`
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1, as `generate`
     seed:int=0, # Of the noise
     device=None, # See `default_device`
@@ -364,7 +364,7 @@ def evaluate_file(
 )->str: # The table
     "Evaluate weights from a file and say how they did."
     from json import dumps
-    plain = dict(sampler="ddim", steps=None, guidance=1., eta=None, device=None,
+    plain = dict(sampler="ddim", steps=None, guidance=2., eta=None, device=None,
                  precision="float32")
     check_evaluation(None, n, **{name: settings.get(name, plain[name]) for name in plain})
     path = json and make_folder(Path(json).parent)/Path(json).name

@@ -114,7 +114,7 @@ def generate(
     context="all", # Text for `parse_context`, a tensor (n, 5), or None; 'all': classes in turn
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-    guidance:float=1., # 0: without the context, 1: with it, above: more of it, up to 20
+        guidance:float=2., # 0: without the context, 1: with it, above: more of it, up to 20
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1
     seed=None, # Whole number; None: other sprites every time
     device=None, # See `default_device`

@@ -28,7 +28,7 @@ def shipped(args):
     settings = dict(yardstick=sd.make_yardstick(1000), progress=False)
     rows = [dict(weights="sprites", **sd.evaluate(eta=e, guidance=g, **settings)) for e, g in ((0., 1.), (1., 1.), (1., 2.))]
     before = ROOT/"results/train/weights.safetensors"
-    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., **settings)))
+    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., guidance=1., **settings)))
     return rows
 
 
@@ -36,7 +36,7 @@ def steps(args):
     "Few steps: both fast samplers over the number of steps, and all steps of DDPM"
     yardstick, rows = sd.make_yardstick(1000), []
     for sampler, n in [(s, n) for n in STEPS for s in ("ddim", "dpm")] + [("ddpm", 500)]:
-        rows.append(sd.evaluate(sampler=sampler, steps=n, eta=0., yardstick=yardstick, **FAST))
+        rows.append(sd.evaluate(sampler=sampler, steps=n, eta=0., guidance=1., yardstick=yardstick, **FAST))
         yield rows
 
 
@@ -45,7 +45,7 @@ def eta(args):
     yardstick, rows = sd.make_yardstick(1000), []
     for n in (10, 25, 50):
         for share in (.5, 1.):
-            rows.append(sd.evaluate(steps=n, eta=share, yardstick=yardstick, **FAST))
+            rows.append(sd.evaluate(steps=n, eta=share, guidance=1., yardstick=yardstick, **FAST))
             yield rows
 
 
@@ -88,7 +88,7 @@ def recipes(args):
     for emphasis in ("even", "late"):
         run = train(first_weights(None, 0), data, args.epochs, emphasis=emphasis, precision="bfloat16", progress=False)
         rows.append(dict(emphasis=emphasis, training_steps=len(run.losses), training_seconds=round(run.seconds),
-                         **sd.evaluate(run.ema, eta=0., yardstick=yardstick, **FAST)))
+                         **sd.evaluate(run.ema, eta=0., guidance=1., yardstick=yardstick, **FAST)))
         sd.save_png(sd.sheet(draw_samples(run.ema, torch.arange(5).repeat_interleave(8)), ncol=8),
                     ROOT/f"results/recipe_{emphasis}.png")
         yield rows
