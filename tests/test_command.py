@@ -73,7 +73,7 @@ def test_all_classes_in_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "sample_ddpm_context", spy)
     assert run("generate", "--n", 7, "--out", tmp_path) == 0
     assert run("generate", "--n", 1, "--context", "side-facing", "--sampler", "ddpm", "--steps", 500, "--out", tmp_path) == 0
-    assert seen == [(7, [0, 1, 2, 3, 4, 0, 1], (25,)), (1, [[0, 0, 0, 0, 1]], ())]
+    assert seen == [(7, [0, 1, 2, 3, 4, 0, 1], (25, 1.0)), (1, [[0, 0, 0, 0, 1]], ())]
 
 
 BAD = ("--context knight", "--context hero=x", "--context hero=inf", "--context hero=nan", "--context hero=1,hero=2", "--context hero=1,,food=1",

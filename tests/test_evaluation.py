@@ -29,7 +29,7 @@ def test_judge_on_held_out():
 def test_judge_training_repeats():
     "A small judge learns something and the same seed gives the same weights"
     data = sd.make_sprites(1000, 1, "train")
-    a, b = (sd.train_judge(data, epochs=2, seed=3) for _ in range(2))
+    a, b = (sd.train_judge(data, epochs=6, seed=3) for _ in range(2))
     assert all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values()))
     images, labels = sd.make_sprites(300, 2, "held-out")
     with torch.no_grad(): assert (a(sd.to_x(images)).argmax(1) == torch.as_tensor(labels)).float().mean() > .6
