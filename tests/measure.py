@@ -145,7 +145,8 @@ def main():
         made = part(args)
         for rows in made if hasattr(made, "__next__") else [made]: # after every row, so that nothing is lost
             record = json.loads(args.file.read_text()) if args.file.exists() else {}
-            record[name] = dict(command=f"python tests/measure.py {name}" + f" --epochs {args.epochs}" * (name == "recipes") + " --data FILE.npz" * (name == "cc0"), seed=0, hardware=hardware("cpu"), torch=torch.__version__,
+            options = dict(recipes=f" --epochs {args.epochs}", cc0=" --data FILE.npz").get(name, "")
+            record[name] = dict(command=f"python tests/measure.py {name}{options}", seed=0, hardware=hardware("cpu"), torch=torch.__version__,
                                 date=time.strftime("%Y-%m-%d"), seconds=round(time.perf_counter() - began), rows=rows)
             args.file.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
