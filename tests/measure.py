@@ -2,7 +2,7 @@
 
     python tests/measure.py PART [PART ...] [--file FILE]
 
-Parts: shipped, steps, eta, guidance, depth, recipes, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+Parts: shipped, steps, eta, guidance, depth, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
 cc0 needs the data file: --data FILE.npz
 """
 import argparse, copy, json, sys, time
@@ -84,13 +84,22 @@ def denoise_from(model, x_0, context, t, stride=20):
 
 def recipes(args):
     "Two recipes, from the same first weights, over the same sprites, for as many steps"
+    yield from compare(lambda: first_weights(None, 0), args.epochs, "recipe")
+
+
+def continued(args):
+    "The same two, going on from the weights of results/train instead; these are made by the command in its run.json"
+    yield from compare(lambda: load_weights(ROOT/"results/train/weights.safetensors"), args.epochs, "continued")
+
+
+def compare(start, epochs, name):
+    "Train with either emphasis and measure; a sheet of each goes to results"
     yardstick, data, rows = sd.make_yardstick(1000), sd.make_sprites(30_000, 0, "train"), []
     for emphasis in ("even", "late"):
-        run = train(first_weights(None, 0), data, args.epochs, emphasis=emphasis, precision="bfloat16", progress=False)
+        run = train(start(), data, epochs, emphasis=emphasis, precision="bfloat16", progress=False)
         rows.append(dict(emphasis=emphasis, training_steps=len(run.losses), training_seconds=round(run.seconds),
                          **sd.evaluate(run.ema, eta=0., guidance=1., yardstick=yardstick, **FAST)))
-        sd.save_png(sd.sheet(draw_samples(run.ema, torch.arange(5).repeat_interleave(8)), ncol=8),
-                    ROOT/f"results/recipe_{emphasis}.png")
+        sd.save_png(sd.sheet(draw_samples(run.ema, torch.arange(5).repeat_interleave(8)), ncol=8), ROOT/f"results/{name}_{emphasis}.png")
         yield rows
 
 
@@ -145,12 +154,13 @@ def main():
         made = part(args)
         for rows in made if hasattr(made, "__next__") else [made]: # after every row, so that nothing is lost
             record = json.loads(args.file.read_text()) if args.file.exists() else {}
-            options = dict(recipes=f" --epochs {args.epochs}", cc0=" --data FILE.npz").get(name, "")
+            epochs = f" --epochs {args.epochs}"
+            options = dict(recipes=epochs, continued=epochs, cc0=" --data FILE.npz").get(name, "")
             record[name] = dict(command=f"python tests/measure.py {name}{options}", seed=0, hardware=hardware("cpu"), torch=torch.__version__,
                                 date=time.strftime("%Y-%m-%d"), seconds=round(time.perf_counter() - began), rows=rows)
             args.file.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, eta, guidance, depth, recipes, mixtures, cc0)
+PARTS = (shipped, steps, eta, guidance, depth, recipes, continued, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())
