@@ -92,7 +92,7 @@ def sample_ddim_context(
 def sample_ddim(
     n_sample:int, # How many sprites, at least 1
     n:int=20, # How many steps, 1 to T
-    **kwargs, # `eta`, `model`, `schedule`, `seed`, `device`, `callback` as in `sample_ddim_context`
+    **kwargs, # `eta`, `model`, `seed`, `device`, `guidance`, ... as in `sample_ddim_context`
 )->tuple: # samples (n_sample, 3, H, W), intermediates (n, n_sample, 3, H, W)
     "Sprites by DDIM in `n` steps, of whatever class comes."
     return sample_ddim_context(n_sample, None, n, **kwargs)

@@ -209,7 +209,7 @@ def sample_ddpm_context(
 def sample_ddpm(
     n_sample:int, # How many sprites, at least 1
     save_rate:int=20, # Every how many steps the pictures are recorded
-    **kwargs, # `model`, `schedule`, `seed`, `device`, `callback` as in `sample_ddpm_context`
+    **kwargs, # `model`, `schedule`, `seed`, `device`, `guidance`, ... as in `sample_ddpm_context`
 )->tuple: # samples (n, 3, H, W), intermediates (frames, n, 3, H, W)
     "Sprites by DDPM, of whatever class comes."
     return sample_ddpm_context(n_sample, None, save_rate, **kwargs)

@@ -86,7 +86,7 @@ def sample_dpm_context(
 def sample_dpm(
     n_sample:int, # How many sprites, at least 1
     n:int=20, # How many steps, 1 to T
-    **kwargs, # `model`, `schedule`, `seed`, `device`, `callback` as in `sample_dpm_context`
+    **kwargs, # `model`, `schedule`, `seed`, `device`, `guidance`, ... as in `sample_dpm_context`
 )->tuple: # samples (n_sample, 3, H, W), intermediates (n, n_sample, 3, H, W)
     "Sprites by DPM-Solver++ (2M) in `n` steps, of whatever class comes."
     return sample_dpm_context(n_sample, None, n, **kwargs)
