@@ -8,7 +8,7 @@ _MODULES = {
     "core": ("InputError", "available_devices", "default_device", "make_generator", "repeatable"),
     "sprites": ("CLASSES", "SIZE", "make_sprites", "to_x", "to_images", "one_hot", "CustomDataset",
                 "load_npz", "split_groups", "balance"),
-    "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrub"),
+    "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrubber", "align_steps", "figure_picture"),
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
     "training": ("train", "TrainingRun", "diffusion_loss", "ema_update"),

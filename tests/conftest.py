@@ -1,6 +1,8 @@
 """One thread and the CPU, so that bit-equality means something on every machine; SPRITEDIFF_DEVICE overrides the latter."""
-import os
+import os, sys
+from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[1]/"tools"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("SPRITEDIFF_DEVICE", "cpu")
 

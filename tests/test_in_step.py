@@ -9,8 +9,8 @@ from in_step import LIB, NBS, ROOT, STATE, VIEW, directives, notebooks, out_of_s
 import nbformat
 
 NAMES = [p.name for p in notebooks()]
-REPAIR = "repair: python tests/in_step.py"
-RERUN = "repair: python tests/in_step.py --run NAME"
+REPAIR = "repair: python tools/in_step.py"
+RERUN = "repair: python tools/in_step.py --run NAME"
 
 
 def load(name): return nbformat.read(NBS/name, as_version=4)

@@ -1,11 +1,12 @@
 """Keep what is made from the notebooks in step with them: modules, `_modidx.py`, `README.md`.
 
-    python tests/in_step.py                    clean the notebooks and write all that is made from them
-    python tests/in_step.py --run [NAME ...]   first run notebooks (03_schedule, or 03; without NAME: all)
-    python tests/in_step.py --check            change nothing; name the files that are out of step
+    python tools/in_step.py                    clean the notebooks and write all that is made from them
+    python tools/in_step.py --run [NAME ...]   first run notebooks (03_schedule, or 03; without NAME: all)
+    python tools/in_step.py --check            change nothing; name the files that are out of step
 """
 import argparse, hashlib, json, os, posixpath, re, shutil, subprocess, sys, tempfile, time
 from configparser import ConfigParser
+from html import escape
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
-COMMENT = "<!-- Made from nbs/index.ipynb by tests/in_step.py: edit the notebook, not this file. -->"
+COMMENT = "<!-- Made from nbs/index.ipynb by tools/in_step.py: edit the notebook, not this file. -->"
 EXPORT = """
 from nbdev.clean import nbdev_clean
 from nbdev.doclinks import nbdev_export
@@ -188,8 +189,21 @@ def stable_names(nb, state, old, stem):
     return names
 
 
+def describe(nb):
+    "Give every picture that a cell shows the text of the cell's `#| fig-alt:`, for those who cannot see it"
+    for cell in nb.cells:
+        alt = directives(cell).get("fig-alt", "").strip('"') if cell.cell_type == "code" else ""
+        for output in cell.get("outputs", []) if alt else []:
+            data = output.get("data", {})
+            for kind in data.keys() & {"image/png", "image/jpeg"}:
+                output.metadata.setdefault(kind, {})["alt"] = alt
+            if "text/html" in data:
+                data["text/html"] = re.sub(r"<img (?![^>]*\balt=)", f'<img alt="{escape(alt)}" ', data["text/html"])
+
+
 def settle(nb, old, stem):
     "Notebook `nb`, just run, as text: with the widgets its cells show, under stable names"
+    describe(nb)
     new = nb.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     state = {**old, **new}
     names = stable_names(nb, state, old, stem)
@@ -246,7 +260,7 @@ def main():
     if args.check:
         differ = out_of_step()
         for f in differ: print(f"out of step: {f}")
-        if differ: raise SystemExit("repair: python tests/in_step.py")
+        if differ: raise SystemExit("repair: python tools/in_step.py")
         return
     changed = update()
     if args.run is not None:
