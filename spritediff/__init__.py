@@ -20,6 +20,7 @@ _MODULES = {
                    "precision_recall", "nearest_sprites"),
     "finishing": ("finish", "lay_on"),
     "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
+    "mixing": ("context_mixer",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)

@@ -20,10 +20,9 @@ from torch.nn import functional as F
 
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
-from .ddim import ddim_steps
-from .ddpm import ddpm_steps, set_up
-from .dpm import dpm_steps
-from .generation import check_eta, check_steps, first_weights, load_pretrained
+from .ddpm import set_up
+from .generation import (check_eta, check_steps, first_weights, load_pretrained,
+                                   sampling_steps)
 from .sprites import (CLASSES, balance, load_npz, make_sprites,
                                 split_groups, to_x)
 from .viz import make_folder
@@ -327,14 +326,12 @@ def draw_samples(
     from tqdm.auto import tqdm
     contexts = labels if labels.ndim == 2 else torch.eye(model.n_cfeat)[labels]
     x_T, model, schedule, contexts, g = set_up(len(labels), contexts, model, seed=seed)
-    made, run = [], dict(ddim=ddim_steps, dpm=dpm_steps, ddpm=ddpm_steps)[sampler]
-    random = {"ddim": dict(n=steps, eta=eta, seed=g), "dpm": dict(n=steps), "ddpm": dict(seed=g)}
-    parts = -(-len(labels) // 250)
+    made, parts = [], -(-len(labels) // 250)
     with (tqdm(total=parts * steps, disable=not progress, unit="step") as bar, repeatable(),
           torch.autocast(x_T.device.type, torch.bfloat16, enabled=precision == "bfloat16")):
         for x, c in zip(x_T.split(250), contexts.split(250)):
-            for step in run(x, model, schedule=schedule, context=c, guidance=guidance,
-                            **random[sampler]):
+            for step in sampling_steps(x, model, sampler, steps, eta, g, schedule=schedule,
+                                       context=c, guidance=guidance):
                 bar.update(step.t > 0)
             made.append(step.x_t.float().cpu())
     return torch.cat(made)

@@ -127,7 +127,7 @@ def _inputs(model, x, t, c):
                          f"expected ({len(x)}, {model.n_cfeat}). Pass one row a picture.")
     return c, t.reshape(-1, 1)
 
-# %% ../nbs/04_unet.ipynb #unet-027
+# %% ../nbs/04_unet.ipynb #unet-036
 def load_course_checkpoint(
     path, # A .pth file of the course: the state of its ContextUnet
     device=None, # See `default_device`
@@ -150,7 +150,7 @@ def load_course_checkpoint(
                          "Check which file this is.") from None
     return model.to(default_device(device)).eval()
 
-# %% ../nbs/04_unet.ipynb #unet-028
+# %% ../nbs/04_unet.ipynb #unet-037
 def load_state(
     path, # A file written by torch.save
     device=None, # See `default_device`

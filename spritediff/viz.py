@@ -242,7 +242,7 @@ def as_panels(
 # %% ../nbs/02_viz.ipynb #viz-032
 def with_fallback(
     box, # An ipywidgets box
-    html:str, # What to show where widgets do not come up
+    html, # What to show where widgets do not come up: HTML, or a function that returns it
 ): # The same box
     "Let a box display `html` before itself, hidden as soon as the box is there."
     import ipywidgets as w
@@ -250,7 +250,7 @@ def with_fallback(
     name = f"sd-{box.model_id}"
     box.children = (*box.children, w.HTML(f"<style>#{name} {{display: none}}</style>"))
     def show():
-        display(HTML(f'<div id="{name}">{html}</div>'))
+        display(HTML(f'<div id="{name}">{html() if callable(html) else html}</div>'))
         display(box._repr_mimebundle_(), raw=True)
     box._ipython_display_ = show
     return box

@@ -21,6 +21,13 @@ def pytest_collection_modifyitems(items):
         if "cuda" in item.keywords and not torch.cuda.is_available(): item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
+@pytest.fixture(scope="session")
+def site_pages(tmp_path_factory):
+    "All notebooks as nbdev hands them to Quarto: the folder, and what nbdev said"
+    from browser import process
+    return process(tmp_path_factory.mktemp("site"))
+
+
 @pytest.fixture
 def tiny():
     "A small network of fixed random weights, in eval mode"

@@ -123,21 +123,12 @@ def test_quarto_yml():
     assert (NBS/site["format"]["html"]["css"]).is_file()
 
 
-PROCESS = "from nbdev.serve import proc_nbs; proc_nbs(n_workers=0, force=True)"
-
-
-def test_nbdev_makes_pages(tmp_path):
+def test_nbdev_makes_pages(site_pages):
     "All that nbdev_docs does before it calls Quarto, on a copy"
-    shutil.copytree(NBS, tmp_path/NBS.name, ignore=shutil.ignore_patterns(".*"))
-    shutil.copytree(LIB, tmp_path/LIB.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy2(ROOT/"settings.ini", tmp_path)
-    if (ROOT/"results").exists(): (tmp_path/"results").symlink_to(ROOT/"results")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", PROCESS], cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    folder, said = site_pages
     # nbdev runs each cell that imports, slow ones too: nothing else may stand in it, unless it is exported
-    assert "imports and other code" not in done.stderr, done.stderr
+    assert "imports and other code" not in said, said
     for name in NAMES:
-        page, nb = nbformat.read(tmp_path/"_proc"/name, as_version=4), load(name)
+        page, nb = nbformat.read(folder/name, as_version=4), load(name)
         assert "title:" in page.cells[0].source, name
         assert page.metadata.get("widgets") == nb.metadata.get("widgets"), f"{name}: not the notebook's own widgets"
