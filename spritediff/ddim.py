@@ -68,7 +68,7 @@ def ddim_steps(
             x_t = denoise_ddim(x_t, t, t_prev, step.eps_hat, schedule, eta, seed=generator)
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
 
-# %% ../nbs/07_ddim.ipynb #ddim-017
+# %% ../nbs/07_ddim.ipynb #ddim-027
 def sample_ddim_context(
     n_sample:int, # How many sprites, at least 1
     context, # (n_sample, 5), or one row (5,) for all; None: without context

@@ -148,13 +148,16 @@ def frechet_distance(
 def frechet_interval(
     a:torch.Tensor, # Features of the sample (n, d)
     b:torch.Tensor, # Features of the reference (m, d)
+    labels:torch.Tensor=None, # Classes (n,), each drawn from by itself; None: all are of one
     rounds:int=100, # How many times to draw again
     seed=0, # Whole number or generator
 )->tuple: # Low and high end of the 95% interval
     "Bootstrap interval of `frechet_distance` over the sample, centred on its value."
-    g, n = make_generator(seed, "cpu"), len(a)
-    values = torch.tensor([frechet_distance(a[torch.randint(n, (n,), generator=g)], b)
-                           for _ in range(rounds)])
+    g = make_generator(seed, "cpu")
+    labels = torch.zeros(len(a)) if labels is None else labels
+    groups = [(labels == k).nonzero()[:, 0] for k in labels.unique()]
+    def again(): return torch.cat([i[torch.randint(len(i), (len(i),), generator=g)] for i in groups])
+    values = torch.tensor([frechet_distance(a[again()], b) for _ in range(rounds)])
     low, high = (values - values.mean()).quantile(torch.tensor([.025, .975])).tolist()
     value = frechet_distance(a, b)
     return max(value + low, 0.), value + high
@@ -208,7 +211,7 @@ class Yardstick:
         features = self.features(x)
         with torch.no_grad(): right = self.judge.head(features).argmax(1) == labels
         distance, floor = (frechet_distance(f, self.reference) for f in (features, self.real))
-        low, high = frechet_interval(features, self.reference)
+        low, high = frechet_interval(features, self.reference, labels)
         precision, recall = precision_recall(self.reference[:len(x)], features)
         near = nearest_sprites(x, self.training)[0].median().item()
         per_class = {CLASSES[k]: right[labels == k].float().mean().item()

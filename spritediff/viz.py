@@ -149,11 +149,15 @@ def save_gif(
 def png_uri(
     picture:np.ndarray, # uint8 (H, W, 3)
 )->str: # data:image/png;base64,...
-    "A picture as an address that holds the picture itself."
+    "A picture as an address that holds the picture itself; with a palette if 256 colours do."
     import base64, io
     from PIL import Image
-    png = io.BytesIO()
-    Image.fromarray(picture).save(png, "png", optimize=True)
+    png, image = io.BytesIO(), Image.fromarray(picture)
+    colours, index = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
+    if len(colours) <= 256:
+        image = Image.fromarray(index.reshape(picture.shape[:2]).astype(np.uint8), "P")
+        image.putpalette(colours.tobytes())
+    image.save(png, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 def figure_picture(

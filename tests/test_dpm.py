@@ -40,18 +40,6 @@ def test_callback(tiny):
     torch.testing.assert_close(samples, seen[-2].x_0_hat) # the last step lands on x_0_hat
 
 
-def test_steps(tiny):
-    "The generator gives what the sampler gives, can be stopped early, and leaves the model's mode alone"
-    x_T = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-    *_, step = sd.dpm_steps(x_T, tiny, 5, SHORT)
-    assert torch.equal(step.x_t, sd.sample_dpm(2, n=5, model=tiny, schedule=SHORT, seed=5)[0])
-    tiny.train()
-    steps = sd.dpm_steps(x_T, tiny, 5, SHORT)
-    assert torch.equal(next(steps).x_t, x_T) and not tiny.training
-    steps.close()
-    assert tiny.training
-
-
 def test_same_arguments():
     "What DPM takes is what DDIM takes, in the same order, without eta"
     for dpm, ddim in ((sd.sample_dpm, sd.sample_ddim), (sd.sample_dpm_context, sd.sample_ddim_context), (sd.dpm_steps, sd.ddim_steps)):

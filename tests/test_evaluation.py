@@ -59,6 +59,17 @@ def test_interval_holds_the_value():
     assert width[1000] < width[100]
 
 
+def test_interval_draws_within_classes():
+    "Classes far apart, in equal numbers: drawn as a whole, the mixture wavers, within classes it does not"
+    g = sd.make_generator(4)
+    labels, b = torch.arange(500) % 2, torch.randn(5000, 8, generator=g)
+    b[::2, 0] += 20
+    a = torch.randn(500, 8, generator=g)
+    a[labels == 0, 0] += 20
+    (low, high), (low_within, high_within) = frechet_interval(a, b), frechet_interval(a, b, labels)
+    assert high_within - low_within < (high - low) / 2
+
+
 def test_precision_and_recall_apart():
     "Half the modes: precise, low recall. Half the sprites far off: the reverse"
     g = sd.make_generator(2)

@@ -86,19 +86,24 @@ def test_callback(tiny, sampler, times):
     assert torch.equal(seen[-1].x_t, samples) and (seen[-1].eps_hat == 0).all()
 
 
-def test_steps(tiny):
+@pytest.mark.parametrize("steps, sample", [(sd.ddim_steps, sd.sample_ddim), (sd.dpm_steps, sd.sample_dpm)])
+def test_steps(tiny, steps, sample):
     "The generators give what the samplers give, can be stopped early, and leave the model's mode alone"
-    g = torch.Generator().manual_seed(5)
-    x_T = torch.randn(2, 3, 16, 16, generator=g)
-    for step in sd.ddpm_steps(x_T, tiny, SHORT, seed=g): pass
-    assert torch.equal(step.x_t, sd.sample_ddpm(2, model=tiny, schedule=SHORT, seed=5)[0])
-    *_, step = sd.ddim_steps(x_T, tiny, 5, SHORT)
-    assert torch.equal(step.x_t, sd.sample_ddim(2, n=5, model=tiny, schedule=SHORT, seed=5)[0])
+    x_T = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    *_, step = steps(x_T, tiny, 5, SHORT)
+    assert torch.equal(step.x_t, sample(2, n=5, model=tiny, schedule=SHORT, seed=5)[0])
     tiny.train()
-    steps = sd.ddim_steps(x_T, tiny, 5, SHORT)
-    assert torch.equal(next(steps).x_t, x_T) and not tiny.training
-    steps.close()
+    few = steps(x_T, tiny, 5, SHORT)
+    assert torch.equal(next(few).x_t, x_T) and not tiny.training
+    few.close()
     assert tiny.training
+
+
+def test_ddpm_steps(tiny):
+    "The same for DDPM, whose generator goes on after x_T"
+    g = torch.Generator().manual_seed(5)
+    *_, step = sd.ddpm_steps(torch.randn(2, 3, 16, 16, generator=g), tiny, SHORT, seed=g)
+    assert torch.equal(step.x_t, sd.sample_ddpm(2, model=tiny, schedule=SHORT, seed=5)[0])
 
 
 @each
