@@ -12,7 +12,7 @@ _MODULES = {
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
     "training": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
-    "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
+    "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "posterior", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
     "ddim": ("denoise_ddim", "ddim_times", "ddim_steps", "sample_ddim", "sample_ddim_context"),
     "dpm": ("denoise_dpm", "dpm_steps", "sample_dpm", "sample_dpm_context"),
     "conditioning": ("context", "parse_context"),

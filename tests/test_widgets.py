@@ -8,7 +8,7 @@ import spritediff as sd
 from spritediff.viz import as_panels, frame_html
 
 
-def pictures(page): return [np.array(Image.open(io.BytesIO(base64.b64decode(s)))) for s in re.findall(r"base64,([^\"]+)", page)]
+def pictures(page): return [np.array(Image.open(io.BytesIO(base64.b64decode(s))).convert("RGB")) for s in re.findall(r"base64,([^\"]+)", page)]
 
 
 def frames(count=5, n=3, value=None):
