@@ -24,12 +24,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def shipped(args):
-    "The shipped weights at their bar, in full precision; and the course's recipe before them, if its weights are there"
-    settings = dict(yardstick=sd.make_yardstick(1000), progress=False)
-    rows = [dict(weights="sprites", **sd.evaluate(eta=e, guidance=g, **settings)) for e, g in ((0., 1.), (1., 1.), (1., 2.))]
-    before = ROOT/"results/train/weights.safetensors"
-    if before.exists(): rows.append(dict(weights="results/train", **sd.evaluate(load_weights(before), eta=0., guidance=1., **settings)))
-    return rows
+    "The shipped weights at their bar, in full precision; and those of the runs before, where they are"
+    settings, rows = dict(yardstick=sd.make_yardstick(1000), progress=False), []
+    for eta, guidance in ((0., 1.), (1., 1.), (1., 2.)):
+        rows.append(dict(weights="sprites", **sd.evaluate(eta=eta, guidance=guidance, **settings)))
+        yield rows
+    for run in ("train_late", "train"):
+        path = ROOT/"results"/run/"weights.safetensors"
+        if path.exists(): rows.append(dict(weights=f"results/{run}", **sd.evaluate(load_weights(path), eta=0., guidance=1., **settings)))
+        yield rows
 
 
 def steps(args):
