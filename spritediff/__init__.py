@@ -21,6 +21,7 @@ _MODULES = {
     "finishing": ("finish", "lay_on"),
     "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
     "mixing": ("context_mixer",),
+    "own": ("load_sprites", "SpriteSet", "save_npz"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)
