@@ -155,7 +155,7 @@ def png_uri(
     png, image = io.BytesIO(), Image.fromarray(picture)
     colours, index = np.unique(picture.reshape(-1, 3), axis=0, return_inverse=True)
     if len(colours) <= 256:
-        image = Image.fromarray(index.reshape(picture.shape[:2]).astype(np.uint8), "P")
+        image = Image.fromarray(index.reshape(picture.shape[:2]).astype(np.uint8))
         image.putpalette(colours.tobytes())
     image.save(png, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
