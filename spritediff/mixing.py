@@ -61,7 +61,7 @@ NOTE_HTML = ("<style>.sd-needs-kernel {display: none} .jupyter-widgets-disconnec
 
 # %% ../nbs/13_mixer.ipynb #mixer-012
 class ContextMixer:
-    "The panel of `context_mixer`: its widgets are in `controls`; `wait` is for code that drives it."
+    "The panel of `context_mixer`: its widgets are in `controls`; `wait` is for code."
     def __init__(self,
         model, # A network
         n:int, # How many sprites at a time
@@ -115,8 +115,8 @@ def describe_mixture(
 )->str: # e.g. 'hero 1, food 0.6; ddim, 25 steps, guidance 2, seed 0'
     "The settings of a run in one line."
     mixture = [f"{name} {s:.2g}" for name, s in zip(CLASSES, context[0].tolist()) if s]
-    return (f"{', '.join(mixture) or 'no context'}; {sampler}, {check_steps(sampler, steps)} steps, "
-            f"guidance {guidance:g}, seed {seed}")
+    return (f"{', '.join(mixture) or 'no context'}; {sampler}, "
+            f"{check_steps(sampler, steps)} steps, guidance {guidance:g}, seed {seed}")
 
 # %% ../nbs/13_mixer.ipynb #mixer-016
 @patch
@@ -171,7 +171,7 @@ def context_mixer(
     model=None, # A network, a weights file, or a name for `load_pretrained`; None: 'sprites'
     n:int=8, # How many sprites at a time, 1 to 64
     keep:int=3, # How many earlier results stay in sight, 0 to 20
-    **settings, # First values of the controls: hero=, food=, ..., sampler=, steps=, guidance=, seed=
+    **settings, # First values of controls: hero=, ..., sampler=, steps=, guidance=, seed=
 )->ContextMixer: # Shows itself as the last expression of a cell
     "A panel that samples mixtures of classes, with progress, a way to stop, and a short history."
     n, keep = check_whole("n", n, 1, 64), check_whole("keep", keep, 0, 20)

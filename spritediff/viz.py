@@ -179,7 +179,7 @@ def frame_html(
     pictures:dict, # {name: (uint8 (H, W, 3), side of a pixel's square)}
     caption:str, # Such as 'step 3 of 25, t = 440'
 )->str: # HTML
-    "A caption, and pictures side by side, each with its name and a description for those who cannot see it."
+    "A caption, and pictures side by side, with names and, for those who cannot see, descriptions."
     from html import escape
     panels = []
     for name, (picture, scale) in pictures.items():
@@ -194,7 +194,7 @@ def frame_html(
 # %% ../nbs/02_viz.ipynb #viz-030
 def panel_pictures(
     name:str, # Of the panel, for messages
-    frames, # (n, 3, H, W) in [-1, 1] or uint8 (n, H, W, 3) each; or finished pictures, uint8 (H, W, 3)
+    frames, # Each (n, 3, H, W) in [-1, 1], uint8 (n, H, W, 3), or finished: uint8 (H, W, 3)
     n:int=None, # How many pictures of each frame; None: all
     nrows:int=2, # Rows of the grid
     scale:int=4, # Side of a pixel's square; finished pictures keep their size
