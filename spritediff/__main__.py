@@ -75,6 +75,7 @@ def _parser():
     _add_measuring(commands)
     return parser
 
+# %% ../nbs/15_command.ipynb #command-009
 def _add_data(commands):
     "The command `data`."
     add = commands.add_parser("data", help="look at pictures of your own, and make a training file",
@@ -109,7 +110,7 @@ def _add_training(commands):
     add("--weights", help="file for the weights; weights.safetensors in the folder unless given")
     add("--resume", help="checkpoint to go on from")
 
-# %% ../nbs/15_command.ipynb #command-009
+# %% ../nbs/15_command.ipynb #command-010
 def _number(text):
     "A number, or the text as it is: the function that uses it says what is wrong with it."
     for kind in (int, float):
@@ -117,7 +118,7 @@ def _number(text):
         except ValueError: pass
     return text
 
-# %% ../nbs/15_command.ipynb #command-011
+# %% ../nbs/15_command.ipynb #command-012
 def _judge(out, epochs, seed, data):
     "Train a judge, write it, and say how often it is right; what is asked for is checked first."
     check_whole("epochs", epochs, 1), check_whole("seed", seed, 0)
@@ -125,7 +126,7 @@ def _judge(out, epochs, seed, data):
     judge, right, n = judge_of(data, epochs, seed)
     return f"{save_judge(judge, out)}: right for {right:.2%} of {n} held-out sprites"
 
-# %% ../nbs/15_command.ipynb #command-012
+# %% ../nbs/15_command.ipynb #command-013
 def _data(path, out, sheet, **options):
     "Read sprites, write what is asked for, and return the report; bad input writes nothing."
     for name, file, end in (("out", out, ".npz"), ("sheet", sheet, ".png")):
@@ -149,7 +150,7 @@ def _check_target(name, file, end, source):
         raise InputError(f"{name} is {str(file)!r}, which is what is read; expected another file. "
                          "Choose another name.")
 
-# %% ../nbs/15_command.ipynb #command-013
+# %% ../nbs/15_command.ipynb #command-014
 def main(
     argv=None, # Arguments; None: those of the command line
 )->int: # Exit code: 0, or 2 for bad input
@@ -172,6 +173,6 @@ def main(
         return 2
     return 0
 
-# %% ../nbs/15_command.ipynb #command-017
+# %% ../nbs/15_command.ipynb #command-018
 if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook
     sys.exit(main())

@@ -84,13 +84,6 @@ class ContextMixer:
         c["sampler"].observe(self._on_sampler, "value")
         with_fallback(self.box, lambda: (self.result.value or self.status.value) + f"<p>{NOTE}</p>")
 
-    def settings(self)->dict: # context (1, 5), sampler, steps, guidance, seed
-        "What the controls say now."
-        c = self.controls
-        steps = None if c["sampler"].value == "ddpm" else c["steps"].value
-        return dict(context=torch.tensor([[c[name].value for name in CLASSES]]), steps=steps,
-                    **{name: c[name].value for name in ("sampler", "guidance", "seed")})
-
     def generate(self):
         "Start sampling in a thread; a second call while one runs does nothing."
         if self.thread and self.thread.is_alive(): return
@@ -109,6 +102,14 @@ class ContextMixer:
     def _ipython_display_(self): self.box._ipython_display_()
 
 # %% ../nbs/13_mixer.ipynb #mixer-013
+@patch
+def settings(self:ContextMixer)->dict: # context (1, 5), sampler, steps, guidance, seed
+    "What the controls say now."
+    c = self.controls
+    steps = None if c["sampler"].value == "ddpm" else c["steps"].value
+    return dict(context=torch.tensor([[c[name].value for name in CLASSES]]), steps=steps,
+                **{name: c[name].value for name in ("sampler", "guidance", "seed")})
+
 def describe_mixture(
     context:torch.Tensor, # (1, 5)
     sampler:str, steps:int, guidance:float, seed:int, # As in `generate`
@@ -151,6 +152,7 @@ def _show(self:ContextMixer, i, total, step, words):
     self.picture = {"": (sheet(step.x_t.cpu(), ncol=8, scale=1), 4)}
     self.result.value = frame_html(self.picture, f"{words}, t = {step.t}")
 
+# %% ../nbs/13_mixer.ipynb #mixer-017
 @patch
 def _before(self:ContextMixer, results):
     "The history: earlier results, newest first."
@@ -166,7 +168,7 @@ def _on_sampler(self:ContextMixer, change):
     "DDPM takes all steps."
     self.controls["steps"].disabled = change["new"] == "ddpm"
 
-# %% ../nbs/13_mixer.ipynb #mixer-018
+# %% ../nbs/13_mixer.ipynb #mixer-019
 def context_mixer(
     model=None, # A network, a weights file, or a name for `load_pretrained`; None: 'sprites'
     n:int=8, # How many sprites at a time, 1 to 64

@@ -222,6 +222,7 @@ def panel_pictures(
     scale = check_whole("scale", scale, 1)
     return [(sheet(frame[:n], ncol=ncol, scale=1), scale) for frame in frames]
 
+# %% ../nbs/02_viz.ipynb #viz-031
 def as_panels(
     steps, # See `scrubber`
     **layout, # `n`, `nrows`, `scale` as in `panel_pictures`
@@ -243,7 +244,7 @@ def as_panels(
                          "same for all. Choose frames that belong together, see `align_steps`.")
     return panels, captions
 
-# %% ../nbs/02_viz.ipynb #viz-032
+# %% ../nbs/02_viz.ipynb #viz-033
 def with_fallback(
     box, # An ipywidgets box
     html, # What to show where widgets do not come up: HTML, or a function that returns it
@@ -259,6 +260,7 @@ def with_fallback(
     box._ipython_display_ = show
     return box
 
+# %% ../nbs/02_viz.ipynb #viz-034
 def scrubber(
     steps, # A sampler's `Step`s, frames (steps, n, 3, H, W), or {name: frames} for several panels
     captions=None, # What to print with each frame; None: its t, where that is known
@@ -293,7 +295,7 @@ def scrubber(
                  w.jslink((slider, "value"), (stack, "selected_index"))]
     return with_fallback(box, pages[start])
 
-# %% ../nbs/02_viz.ipynb #viz-037
+# %% ../nbs/02_viz.ipynb #viz-039
 def align_steps(
     runs:dict, # {name: list of `Step`}, each from x_T to the sample
     at, # Numbers: which t, or which counts of evaluations, rising in time either way

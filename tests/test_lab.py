@@ -42,6 +42,7 @@ def page(lab):
         page = b.new_page(viewport=dict(width=1200, height=1100))
         page.goto(lab)
         page.locator(".jp-Notebook .jp-CodeCell").nth(2).wait_for(timeout=60_000)
+        page.get_by_text("(ipykernel) | Idle").first.wait_for(timeout=60_000)  # a cell run before that is lost
         yield page
 
 
