@@ -25,13 +25,15 @@ _MODULES = {
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)
+_WHOLE = ("check",) # modules that are used as such: sd.check.NAME
 
 
 def __getattr__(name):
+    if name in _WHOLE: return import_module(f"{__name__}.{name}")
     if name not in _HOME: raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 
 
-def __dir__(): return sorted(globals().keys() | _HOME.keys())
+def __dir__(): return sorted(globals().keys() | _HOME.keys() | set(_WHOLE))
