@@ -31,7 +31,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=[lib],
-    package_data={lib: ["art/*.txt", "weights/*", "judges/*"]},
+    package_data={lib: ["art/*.txt", "weights/*/*", "judges/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},

@@ -11,7 +11,7 @@ _MODULES = {
     "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrubber", "align_steps", "figure_picture"),
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
-    "training": ("train", "TrainingRun", "diffusion_loss", "ema_update"),
+    "training": ("train", "train_steps", "TrainingRun", "TrainingState", "diffusion_loss", "ema_update"),
     "ddpm": ("Step", "predict_x_0", "denoise_add_noise", "posterior", "ddpm_steps", "sample_ddpm", "sample_ddpm_context", "sample_ddpm_incorrect"),
     "ddim": ("denoise_ddim", "ddim_times", "ddim_steps", "sample_ddim", "sample_ddim_context"),
     "dpm": ("denoise_dpm", "dpm_steps", "sample_dpm", "sample_dpm_context"),
@@ -19,9 +19,10 @@ _MODULES = {
     "evaluation": ("evaluate", "Yardstick", "make_yardstick", "Judge", "train_judge", "load_judge", "frechet_distance",
                    "precision_recall", "nearest_sprites"),
     "finishing": ("finish", "lay_on"),
-    "generation": ("generate", "load_pretrained", "load_weights", "save_weights", "train_sprites"),
+    "generation": ("generate", "load_pretrained", "save_pretrained", "load_weights", "save_weights"),
     "mixing": ("context_mixer",),
     "own": ("load_sprites", "SpriteSet", "save_npz"),
+    "runs": ("train_sprites",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOME)

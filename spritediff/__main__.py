@@ -14,8 +14,9 @@ from pathlib import Path
 
 from .core import InputError, check_whole
 from .evaluation import evaluate_file, judge_of, save_judge
-from .generation import generate, train_sprites
-from .own import contact_sheet, load_sprites, save_npz, training_gap
+from .generation import generate
+from .own import contact_sheet, load_sprites, save_npz
+from .runs import first_process, train_sprites
 from .viz import make_folder, save_png
 
 # %% ../nbs/17_command.ipynb #command-006
@@ -36,21 +37,21 @@ def _add_measuring(commands):
     "The commands `evaluate` and `judge`."
     add = commands.add_parser("evaluate", help="measure weights with the judge",
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
-    add("--weights", help="a file, or the name of shipped weights; sprites unless given")
+    add("--weights", help="a folder or file, or sprites or cc0; sprites unless given")
     add("--n", type=_number, default=1000, help="how many sprites")
     _add_sampling(add)
     add("--seed", type=_number, default=0, help="whole number")
     add("--device", help="cuda, mps or cpu")
     add("--precision", default="float32", help="float32, or bfloat16: mixed")
     add("--json", help="file for the numbers")
-    add("--data", help=".npz file that the weights were trained on; drawn sprites unless given")
+    add("--data", help="what the weights were trained on; drawn sprites unless given")
     add("--judge", default="sprites", help="a judge for that data: a file, or a name")
     add = commands.add_parser("judge", help="train the judge that evaluate uses",
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
     add("--out", default="judge.safetensors", help="file to write")
     add("--epochs", type=_number, default=4, help="passes over the sprites")
     add("--seed", type=_number, default=1, help="for the first weights and the order")
-    add("--data", help=".npz file to learn from; drawn sprites unless given")
+    add("--data", help="sprites to learn from, as for train; drawn sprites unless given")
 
 # %% ../nbs/17_command.ipynb #command-008
 def _parser():
@@ -67,7 +68,7 @@ def _parser():
     add("--seed", type=_number, help="whole number; the same seed gives the same sprites")
     add("--device", help="cuda, mps or cpu")
     add("--out", default="sprites", help="folder to write into")
-    add("--weights", dest="model", help="a file, or the name of shipped weights: sprites or cc0")
+    add("--weights", dest="model", help="a folder or file, or sprites or cc0, which are shipped")
     add("--colours", type=_number, help="finish for a game: so many colours, e.g. 12, and a "
         "transparent background; as sampled unless given")
     _add_data(commands)
@@ -93,10 +94,12 @@ def _add_data(commands):
 
 def _add_training(commands):
     "The command `train`."
-    add = commands.add_parser("train", help="train on the package's own sprites, or on a file",
+    add = commands.add_parser("train", help="train on the package's own sprites, or on yours",
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
-    add("--out", default="results/train", help="folder for checkpoints, sheets and records")
-    add("--sprites", type=_number, default=20_000, help="how many training sprites")
+    add("--out", default="results/train", help="folder of the run")
+    add("--data", help="what to learn from: a folder of pictures, a sheet's cells as .npz, or "
+        ".npy files, as for the command data; drawn sprites unless given")
+    add("--sprites", type=_number, default=20_000, help="sprites an epoch")
     add("--epochs", type=_number, default=32, help="passes over them")
     add("--batch-size", type=_number, default=100, help="sprites a step")
     add("--lr", type=_number, default=1e-3, help="learning rate of the first epoch")
@@ -104,11 +107,13 @@ def _add_training(commands):
     add("--device", help="cuda, mps or cpu")
     add("--precision", default="auto", help="float32, bfloat16, or auto: mixed on cuda only")
     add("--emphasis", default="even", help="even, or late: more weight on the noisy steps")
-    add("--data", help=".npz file with images and labels; drawn sprites unless given")
-    add("--mirror", default="", help="with --data: classes to mirror, as 'food,spell'")
-    add("--start", help="weights to begin with: a file, or sprites for the shipped ones")
-    add("--weights", help="file for the weights; weights.safetensors in the folder unless given")
-    add("--resume", help="checkpoint to go on from")
+    add("--mirror", default="", help="with --data: classes to mirror, as 'food,spell', or 'all'")
+    add("--size", type=_number, help="with --data: height and width, as 16 or 24x16")
+    add("--classes", help="with --data: folders to take, or names for the labels")
+    add("--start", help="weights to begin with: a folder, a file, or sprites for the shipped ones")
+    add("--minutes", type=_number, default=5, help="between two checkpoints")
+    add("--sheets", type=_number, default=4, help="epochs between two sheets of samples")
+    add("--resume", action="store_true", help="go on with the run in the folder, with its settings")
 
 # %% ../nbs/17_command.ipynb #command-010
 def _number(text):
@@ -136,7 +141,7 @@ def _data(path, out, sheet, **options):
     for file in filter(None, (out, sheet)): make_folder(Path(file).parent)
     if out: lines.append(f"sprites in {save_npz(sprites, out)}")
     if sheet: lines.append(f"contact sheet in {save_png(contact_sheet(sprites), sheet)}")
-    return "\n".join(lines + [training_gap(sprites)] * bool(training_gap(sprites)))
+    return "\n".join(lines)
 
 def _check_target(name, file, end, source):
     "Raise `InputError` unless a file with this ending can be written and is not what is read."
@@ -159,7 +164,7 @@ def main(
     try:
         args = vars(_parser().parse_args(argv))
         command = args.pop("command")
-        if command == "train": print(f"weights in {train_sprites(**args)}")
+        if command == "train": _say(f"run in {train_sprites(**args)}, to be used as --weights")
         elif command == "evaluate": print(evaluate_file(**args))
         elif command == "judge": print(f"judge in {_judge(**args)}")
         elif command == "data": print(_data(**args))
@@ -169,9 +174,16 @@ def main(
                   f"denoising.gif, {made['sprites'][0].name} and on; "
                   f"{time.perf_counter() - began:.1f} s")
     except InputError as e:
-        print(f"spritediff: {e}", file=sys.stderr)
+        _say(f"spritediff: {e}", sys.stderr)
         return 2
+    except KeyboardInterrupt as e:
+        _say(f"spritediff: {e or 'stopped'}", sys.stderr)
+        return 130
     return 0
+
+def _say(text, file=None):
+    "Print once, also where several processes share a run."
+    if first_process(): print(text, file=file)
 
 # %% ../nbs/17_command.ipynb #command-018
 if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook

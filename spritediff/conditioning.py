@@ -15,24 +15,29 @@ from .sprites import CLASSES
 
 # %% ../nbs/09_conditioning.ipynb #conditioning-006
 def context(
+    classes=CLASSES, # Names of the entries, e.g. `model.classes`
+    /,
     **strengths, # Class name = strength, e.g. hero=1, food=0.6; '_' stands for '-'
-)->torch.Tensor: # float32 (1, 5)
+)->torch.Tensor: # float32 (1, number of classes)
     "One row of context from class names."
-    row = torch.zeros(1, len(CLASSES))
+    row = torch.zeros(1, len(classes))
     for name, strength in strengths.items():
-        row[0, class_index(name)] = _strength(name, strength)
+        row[0, class_index(name, classes)] = _strength(name, strength)
     return row
 
 # %% ../nbs/09_conditioning.ipynb #conditioning-007
 def class_index(
-    name:str, # A class, with '-' or '_'
+    name:str, # A class; capitals do not count, and '_' is as good as '-'
+    classes=CLASSES, # Names of the entries
 )->int: # Its position in the context vector
     "The position of a class; an unknown name raises `InputError`."
-    plain = str(name).strip().lower().replace("_", "-")
-    if plain not in CLASSES:
-        raise InputError(f"there is no class {name!r}; expected one of {', '.join(CLASSES)}. "
-                         "Choose one of these.")
-    return CLASSES.index(plain)
+    plain = lambda text: str(text).strip().lower().replace("_", "-")
+    same = [i for i, known in enumerate(classes) if plain(known) == plain(name)]
+    exact = [i for i in same if classes[i] == name] # 'Hero' and 'hero' may be two classes
+    if not same or len(same) > 1 and not exact:
+        raise InputError(f"there is no class {name!r}; expected one of {', '.join(classes[:20])}"
+                         f"{', ...' * (len(classes) > 20)}. Choose one of these.")
+    return (exact or same)[0]
 
 # %% ../nbs/09_conditioning.ipynb #conditioning-008
 def _strength(name, strength):
@@ -47,13 +52,14 @@ def _strength(name, strength):
 # %% ../nbs/09_conditioning.ipynb #conditioning-012
 def parse_context(
     text:str, # 'hero=1,food=0.6', a class name, or 'all'
-)->torch.Tensor: # float32 (1, 5), or (5, 5) for 'all'
+    classes=CLASSES, # Names of the entries, e.g. `model.classes`
+)->torch.Tensor: # float32 (1, n), or (n, n) for 'all', where n is the number of classes
     "Context rows from text."
-    if text.strip() == "all": return torch.eye(len(CLASSES))
+    if text.strip() == "all": return torch.eye(len(classes))
     pairs = [part.partition("=") for part in text.split(",")]
-    names = [CLASSES[class_index(name)] for name, _, _ in pairs]
+    names = [classes[class_index(name.strip(), classes)] for name, _, _ in pairs]
     if len(set(names)) < len(names):
         raise InputError(f"the context {text!r} names a class twice; expected each at most "
                          "once. Drop one.")
-    return context(**{name: strength if given else 1
-                      for name, (_, given, strength) in zip(names, pairs)})
+    return context(classes, **{name: strength if given else 1
+                               for name, (_, given, strength) in zip(names, pairs)})

@@ -21,10 +21,9 @@ from torch.nn import functional as F
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
 from .ddpm import set_up
-from .generation import (check_eta, check_steps, first_weights, load_pretrained,
-                                   sampling_steps)
-from .sprites import (CLASSES, balance, load_npz, make_sprites,
-                                split_groups, to_x)
+from .generation import check_eta, check_steps, load_pretrained, sampling_steps
+from .own import load_sprites
+from .sprites import CLASSES, SIZE, balance, make_sprites, split_groups, to_x
 from .viz import make_folder
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-006
@@ -117,16 +116,20 @@ def share_right(
     return (named == torch.as_tensor(labels)).float().mean().item()
 
 def judge_of(
-    data=None, # .npz file to learn from, see `load_npz`; None: drawn sprites
+    data=None, # Sprites to learn from, a path for `load_sprites`; None: drawn sprites
     epochs:int=4, seed:int=1, # See `train_judge`
 )->tuple: # A judge, how often it is right on held-out sprites, and how many these are
     "Train a judge on the training part of some data and test it on the rest."
-    if data is None: judged = make_sprites(5000, 7, "held-out")
+    if data is None: judged, n_classes = make_sprites(5000, 7, "held-out"), len(CLASSES)
     else:
-        images, labels, groups = load_npz(data)
-        keep = split_groups(images, labels, groups)
-        judged, data = (images[~keep], labels[~keep]), balance(images[keep], labels[keep], 5000)
-    judge = train_judge(data, epochs, seed=seed)
+        found = load_sprites(data, progress=False)
+        keep = split_groups(found.images, found.labels, found.groups)
+        judged = found.images[~keep], found.labels[~keep]
+        if keep.all():
+            raise InputError(f"of {len(keep)} sprites none can be held out; expected enough for a "
+                             "part to train on and a part to test on. Add sprites, or groups.")
+        n_classes, data = len(found.classes), balance(found.images[keep], found.labels[keep], 5000)
+    judge = train_judge(data, epochs, seed=seed, n_classes=n_classes)
     return judge, share_right(judge, *judged), len(judged[0])
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-017
@@ -195,6 +198,7 @@ class Yardstick:
     real: torch.Tensor # Features of other held-out sprites, as many as are scored (n, 64)
     training: torch.Tensor # Training sprites in [-1, 1] (k, 3, H, W)
     near: float # Median distance of held-out sprites to the nearest training sprite
+    classes: tuple = CLASSES # What the labels are called
 
     def features(self,
         x:torch.Tensor, # Sprites (n, 3, H, W)
@@ -214,7 +218,7 @@ class Yardstick:
         low, high = frechet_interval(features, self.reference, labels)
         precision, recall = precision_recall(self.reference[:len(x)], features)
         near = nearest_sprites(x, self.training)[0].median().item()
-        per_class = {CLASSES[k]: right[labels == k].float().mean().item()
+        per_class = {self.classes[k]: right[labels == k].float().mean().item()
                      for k in labels.unique().tolist()}
         return dict(accuracy=right.float().mean().item(), per_class=per_class, distance=distance,
                     low=low, high=high, floor=floor, ratio=distance / floor, precision=precision,
@@ -247,6 +251,7 @@ def make_yardstick(
     judge:Judge=None, # None: the one that comes with the package
     training=None, # uint8 (k, H, W, 3) sprites that the generator saw; None: 20,000 drawn ones
     held_out=None, # uint8 sprites that it did not see; None: 5,000 + n drawn ones
+    classes:tuple=CLASSES, # What the judge's classes are called
 )->Yardstick: # With floor and references computed
     "Prepare the measuring; with `training` and `held_out`, for a generator of other sprites."
     n, judge = check_whole("n (the number of sprites)", n, 100), judge or load_judge()
@@ -256,7 +261,10 @@ def make_yardstick(
     if len(x) < 2 * n:
         raise InputError(f"there are {len(x)} held-out sprites; expected {2 * n} or more, half "
                          f"for reference, half for the floor. Use a smaller n or more sprites.")
-    yardstick = Yardstick(judge, None, None, training, 0.)
+    if len(classes) != len(judge.head.bias):
+        raise InputError(f"the judge knows {len(judge.head.bias)} classes; expected "
+                         f"{len(classes)}: {', '.join(classes)}. Train one for these sprites.")
+    yardstick = Yardstick(judge, None, None, training, 0., tuple(classes))
     features = yardstick.features(x)
     yardstick.real, yardstick.reference = features[:n], features[n:]
     yardstick.near = nearest_sprites(x[:n], training)[0].median().item()
@@ -264,15 +272,15 @@ def make_yardstick(
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-035
 def yardstick_of_file(
-    data, # .npz file, see `load_npz`
+    data, # A path for `load_sprites`
     judge, # A judge for it: a file, or a name for `load_judge`
     n:int=100, # How many sprites shall be scored; at most half of the held-out ones
 )->Yardstick: # For `evaluate`
     "The yardstick for weights that were trained on a data file."
-    images, labels, groups = load_npz(data)
-    keep, judge = split_groups(images, labels, groups), load_judge(judge)
+    found, judge = load_sprites(data, progress=False), load_judge(judge)
+    keep = split_groups(found.images, found.labels, found.groups)
     order = torch.randperm(int((~keep).sum()), generator=make_generator(0)).numpy()
-    return make_yardstick(n, judge, images[keep], images[~keep][order])
+    return make_yardstick(n, judge, found.images[keep], found.images[~keep][order], found.classes)
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-042
 def evaluate(
@@ -280,7 +288,7 @@ def evaluate(
     n:int=1000, # How many sprites, 100 or more
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-        guidance:float=2., # 0 to 20, see `look`; the default is the one of `generate`
+    guidance:float=2., # 0 to 20, see `look`; the default is the one of `generate`
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1, as `generate`
     seed:int=0, # Of the noise
     device=None, # See `default_device`
@@ -289,7 +297,8 @@ def evaluate(
     progress:bool=True, # Show a progress bar
 )->dict: # Settings, seconds of sampling, and what `Yardstick.score` returns
     "Sample sprites of all classes in turn and measure them."
-    n, model = check_evaluation(model, n, sampler, steps, guidance, eta, precision, device)
+    n, model = check_evaluation(model, n, sampler, steps, guidance, eta, precision, device,
+                                yardstick)
     steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
     yardstick = yardstick or make_yardstick(n)
     labels, began = torch.arange(n) % model.n_cfeat, time.perf_counter()
@@ -303,6 +312,7 @@ def evaluate(
 # %% ../nbs/10_evaluation.ipynb #evaluation-043
 def check_evaluation(
     model, n, sampler, steps, guidance, eta, precision, device, # See `evaluate`
+    yardstick:Yardstick=None, # Likewise; None: that of the drawn sprites
 )->tuple: # n, and the model on its device
     "Refuse settings of `evaluate` that cannot work."
     n = check_whole("n (the number of sprites)", n, 100)
@@ -312,10 +322,13 @@ def check_evaluation(
         raise InputError(f"precision is {precision!r}; expected float32 or bfloat16. "
                          "Choose one of them.")
     model = load_pretrained(device=device) if model is None else model
-    if (model.in_channels, model.h, model.w, model.n_cfeat) != (3, 16, 16, 5):
-        raise InputError(f"the network is made for {model.in_channels} channels, {model.h}x"
-                         f"{model.w} pixels and {model.n_cfeat} classes; expected 3, 16x16 and 5, "
-                         "as the judge. Evaluate a network of that size.")
+    size, classes = (((3, SIZE, SIZE), CLASSES) if yardstick is None
+                     else (tuple(yardstick.training.shape[1:]), yardstick.classes))
+    there = getattr(model, "classes", CLASSES)
+    if (model.in_channels, model.h, model.w) != size or tuple(there) != tuple(classes):
+        raise InputError(f"the network makes {model.h}x{model.w} sprites of {', '.join(there)}; "
+                         f"expected {size[1]}x{size[2]} of {', '.join(classes)}, as the judge. "
+                         "Evaluate it with the sprites that it learned from, and their judge.")
     return n, model if device is None else model.to(default_device(device))
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-044
@@ -355,9 +368,9 @@ def score_table(
     return "\n".join(f"{name:14s}{value}" for name, value in shown.items())
 
 def evaluate_file(
-    weights=None, # A file, or a name for `load_pretrained`; None: the shipped weights
+    weights=None, # A name or path for `load_pretrained`; None: the shipped weights
     json=None, # File for the record; None: not written
-    data=None, # .npz file that the weights were trained on; None: drawn sprites
+    data=None, # What the weights were trained on, a path for `load_sprites`; None: drawn sprites
     judge:str="sprites", # For that file: a judge trained on it, a file or a name
     n:int=1000, # How many sprites
     **settings, # For `evaluate`
@@ -367,8 +380,10 @@ def evaluate_file(
     plain = dict(sampler="ddim", steps=None, guidance=2., eta=None, device=None,
                  precision="float32")
     check_evaluation(None, n, **{name: settings.get(name, plain[name]) for name in plain})
-    path = json and make_folder(Path(json).parent)/Path(json).name
+    model = load_pretrained(weights or "sprites", "cpu")
     yardstick = yardstick_of_file(data, judge, n) if data else None
-    score = evaluate(first_weights(weights or "sprites"), n, yardstick=yardstick, **settings)
+    check_evaluation(model, n, yardstick=yardstick, **plain)
+    path = json and make_folder(Path(json).parent)/Path(json).name
+    score = evaluate(model, n, yardstick=yardstick, **settings)
     if path: path.write_text(dumps(dict(weights=Path(weights or "sprites").name, **score)) + "\n")
     return score_table(score)

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 
 from .core import InputError, check_number, check_whole, repeatable
 from .ddpm import set_up
-from .generation import check_steps, first_weights, sampling_steps
+from .generation import check_steps, load_pretrained, sampling_steps
 from .sprites import CLASSES
 from .viz import frame_html, sheet, with_fallback
 
@@ -33,13 +33,14 @@ def run_until(
 # %% ../nbs/13_mixer.ipynb #mixer-009
 def mixer_controls(
     n:int=8, # How many sprites, for the button's text
+    classes=CLASSES, # Names of the context's entries, a slider each
 )->dict: # {name: ipywidgets widget}
     "The sliders, fields and buttons of the mixer."
     import ipywidgets as w
     wide = dict(style=dict(description_width="90px"), layout=w.Layout(width="300px"))
-    sliders = {name: w.FloatSlider(1. if name == "hero" else 0., min=-1, max=2, step=.1,
+    sliders = {name: w.FloatSlider(float(name == classes[0]), min=-1, max=2, step=.1,
                                    description=name, readout_format=".1f", **wide)
-               for name in CLASSES}
+               for name in classes}
     return {**sliders,
             "sampler": w.Dropdown(options=["ddim", "dpm", "ddpm"], description="sampler", **wide),
             "steps": w.IntSlider(25, min=1, max=100, description="steps", **wide),
@@ -70,11 +71,13 @@ class ContextMixer:
         import ipywidgets as w
         self.model, self.n, self.keep = model, n, keep
         self.thread, self.stop, self.results = None, threading.Event(), []
-        self.controls = c = mixer_controls(n)
+        self.classes = getattr(model, "classes", CLASSES)
+        self.controls = c = mixer_controls(n, self.classes)
+        high = w.Layout(max_height="320px", overflow="auto", flex="0 0 auto") # of many classes
         self.status, self.result, self.history = w.HTML("Not run yet."), w.HTML(), w.HTML()
         rows = w.Layout(flex_flow="row wrap")
         self.box = w.VBox([
-            w.HBox([w.VBox([c[name] for name in CLASSES]),
+            w.HBox([w.VBox([c[name] for name in self.classes], layout=high),
                     w.VBox([c[name] for name in ("sampler", "steps", "guidance", "seed")])],
                    layout=rows),
             w.HBox([c["generate"], c["cancel"], c["progress"], self.status], layout=rows),
@@ -103,19 +106,20 @@ class ContextMixer:
 
 # %% ../nbs/13_mixer.ipynb #mixer-013
 @patch
-def settings(self:ContextMixer)->dict: # context (1, 5), sampler, steps, guidance, seed
+def settings(self:ContextMixer)->dict: # context (1, n_cfeat), sampler, steps, guidance, seed
     "What the controls say now."
     c = self.controls
     steps = None if c["sampler"].value == "ddpm" else c["steps"].value
-    return dict(context=torch.tensor([[c[name].value for name in CLASSES]]), steps=steps,
+    return dict(context=torch.tensor([[c[name].value for name in self.classes]]), steps=steps,
                 **{name: c[name].value for name in ("sampler", "guidance", "seed")})
 
 def describe_mixture(
-    context:torch.Tensor, # (1, 5)
+    context:torch.Tensor, # (1, n_cfeat)
     sampler:str, steps:int, guidance:float, seed:int, # As in `generate`
+    classes=CLASSES, # Names of the context's entries
 )->str: # e.g. 'hero 1, food 0.6; ddim, 25 steps, guidance 2, seed 0'
     "The settings of a run in one line."
-    mixture = [f"{name} {s:.2g}" for name, s in zip(CLASSES, context[0].tolist()) if s]
+    mixture = [f"{name} {s:.2g}" for name, s in zip(classes, context[0].tolist()) if s]
     return (f"{', '.join(mixture) or 'no context'}; {sampler}, "
             f"{check_steps(sampler, steps)} steps, guidance {guidance:g}, seed {seed}")
 
@@ -123,7 +127,7 @@ def describe_mixture(
 @patch
 def _run(self:ContextMixer, settings):
     "What the thread does."
-    words = describe_mixture(**settings)
+    words = describe_mixture(**settings, classes=self.classes)
     self._before(self.results)
     try:
         total = check_steps(settings["sampler"], settings["steps"])
@@ -170,22 +174,25 @@ def _on_sampler(self:ContextMixer, change):
 
 # %% ../nbs/13_mixer.ipynb #mixer-019
 def context_mixer(
-    model=None, # A network, a weights file, or a name for `load_pretrained`; None: 'sprites'
+    model=None, # A network, or a name or path for `load_pretrained`; None: 'sprites'
     n:int=8, # How many sprites at a time, 1 to 64
     keep:int=3, # How many earlier results stay in sight, 0 to 20
     **settings, # First values of controls: hero=, ..., sampler=, steps=, guidance=, seed=
 )->ContextMixer: # Shows itself as the last expression of a cell
     "A panel that samples mixtures of classes, with progress, a way to stop, and a short history."
     n, keep = check_whole("n", n, 1, 64), check_whole("keep", keep, 0, 20)
-    names = {name.replace("_", "-"): value for name, value in settings.items()}
-    if unknown := names.keys() - {*CLASSES, "sampler", "steps", "guidance", "seed"}:
+    if not isinstance(model, torch.nn.Module): model = load_pretrained(model or "sprites")
+    classes = getattr(model, "classes", CLASSES)
+    known = {name.replace("-", "_"): name
+             for name in (*classes, "sampler", "steps", "guidance", "seed")}
+    if unknown := settings.keys() - known.keys():
         raise InputError(f"there is no setting {sorted(unknown)[0]!r}; expected a class ("
-                         f"{', '.join(CLASSES)}), sampler, steps, guidance or seed. Choose one.")
+                         f"{', '.join(classes)}), sampler, steps, guidance or seed. Choose one.")
+    names = {known[name]: value for name, value in settings.items()}
     check_steps(names.get("sampler", "ddim"), names.get("steps"))
     ranges = dict(steps=(1, 100), guidance=(0, 8), seed=(0, 2**31 - 1)) # of the sliders
     for name in names.keys() - {"sampler"}:
         check_number(name, names[name], *ranges.get(name, (-1, 2)))
-    if not isinstance(model, torch.nn.Module): model = first_weights(model or "sprites")
     mixer = ContextMixer(model, n, keep)
     for name, value in names.items(): mixer.controls[name].value = value
     return mixer

@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'MAX_PIXELS', 'SIDES', 'FEW', 'MAX_BYTES', 'MAX_CLASSES', 
            'read_picture', 'cut', 'is_empty', 'as_pair', 'check_size', 'nearest_size', 'enlargement', 'trim', 'centred',
            'block_colours', 'reduce_blocks', 'fit', 'Report', 'SpriteSet', 'count_duplicates', 'files_below',
            'find_pictures', 'readable', 'class_names', 'as_labels', 'array_classes', 'read_arrays', 'drawn_size',
-           'common_size', 'load_sprites', 'contact_sheet', 'training_gap', 'save_npz']
+           'common_size', 'load_sprites', 'contact_sheet', 'save_npz']
 
 # %% ../nbs/14_own.ipynb #own-004
 import math
@@ -743,17 +743,6 @@ def contact_sheet(
     return sheet(np.concatenate(pages), ncol=ncol, scale=max(1, 48 // max(height, width)))
 
 # %% ../nbs/14_own.ipynb #own-093
-def training_gap(
-    sprites:SpriteSet, # From `load_sprites`
-)->str: # '' if nothing is in the way
-    "Why `spritediff train --data` cannot read these sprites yet."
-    height, width = sprites.images.shape[1:3]
-    gaps = [f"{height}x{width} sprites"] * ((height, width) != (SIZE, SIZE))
-    if other := [name for name in sprites.classes if name not in CLASSES]:
-        gaps.append(f"the classes {_listed(other)}")
-    return gaps and (f"spritediff train does not read {' and '.join(gaps)} yet: it needs "
-                     f"{SIZE}x{SIZE} and classes among {', '.join(CLASSES)}") or ""
-
 def save_npz(
     sprites:SpriteSet, # From `load_sprites`
     path, # File to write; its folder must exist

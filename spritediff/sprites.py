@@ -348,18 +348,19 @@ def balance(
     n:int, # How many sprites to draw
     mirror=(), # Names of classes to mirror half of the time; a text 'food,spell' serves too
     seed:int=0, # Whole number from 0
+    classes=CLASSES, # What the labels are called
 )->tuple: # images uint8 (n, H, W, 3), labels int64 (n,)
     "Draw `n` sprites, the classes in turn (those that are there), some of them mirrored."
     n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
     mirror = (mirror.split(",") if mirror else ()) if isinstance(mirror, str) else mirror
     for name in mirror:
-        if name not in CLASSES:
-            raise InputError(f"mirror names {name!r}; expected classes of {', '.join(CLASSES)}. "
+        if name not in classes:
+            raise InputError(f"mirror names {name!r}; expected classes of {', '.join(classes)}. "
                              "Give them as 'food,spell', without spaces.")
-    rng, classes = np.random.default_rng(seed), np.unique(labels)
-    drawn = classes[np.arange(n) % len(classes)].astype(np.int64) # (n,)
+    rng, there = np.random.default_rng(seed), np.unique(labels)
+    drawn = there[np.arange(n) % len(there)].astype(np.int64) # (n,)
     which = np.empty(n, np.int64)
-    for label in classes:
+    for label in there:
         which[drawn == label] = rng.choice(np.flatnonzero(labels == label), sum(drawn == label))
-    flip = (rng.random(n) < .5) & np.isin(drawn, [CLASSES.index(name) for name in mirror])
+    flip = (rng.random(n) < .5) & np.isin(drawn, [classes.index(name) for name in mirror])
     return np.where(flip[:, None, None, None], images[which, :, ::-1], images[which]), drawn
