@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageColor, UnidentifiedImageError
 
 from .core import InputError, check_whole
+from .generation import replacing
 from .sprites import CLASSES, SIZE
 from .viz import sheet
 
@@ -753,15 +754,5 @@ def save_npz(
         labels, classes = np.array([CLASSES.index(name) for name in classes])[labels], CLASSES
     arrays = dict(images=sprites.images, labels=labels, classes=np.array(classes))
     if sprites.groups is not None: arrays["group"] = sprites.groups
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "xb") as file: np.savez_compressed(file, **arrays)
-        os.replace(part, path)
-    except FileExistsError:
-        raise InputError(f"{str(part)!r} exists; expected that no other run writes here. Delete "
-                         "it, or choose another file.") from None
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        raise InputError(f"cannot write {str(path)!r} ({e.strerror}); expected a file in a folder "
-                         "that exists. Choose another one.") from None
+    with replacing(path) as part, open(part, "wb") as file: np.savez_compressed(file, **arrays)
     return path

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'SETTINGS', 'training_data', 'first_network', 'save_state', 'load_checkpoint', 'fingerprint',
-           'SharedBatchNorm', 'add_up', 'Group', 'processes', 'first_process', 'open_log', 'read_log', 'draw_progress',
-           'hardware', 'run_command', 'model_card', 'noting_signals', 'train_sprites', 'check_asked', 'saved_settings',
-           'local_device', 'run_in_folder', 'RunFolder']
+           'SharedBatchNorm', 'AddUp', 'add_up', 'Group', 'processes', 'first_process', 'open_log', 'read_log',
+           'draw_progress', 'hardware', 'run_command', 'model_card', 'noting_signals', 'train_sprites', 'check_asked',
+           'saved_settings', 'local_device', 'run_in_folder', 'RunFolder']
 
 # %% ../nbs/15_runs.ipynb #runs-004
 import csv
@@ -148,13 +148,21 @@ class SharedBatchNorm(nn.BatchNorm2d):
             scale = self.weight / (var + self.eps).sqrt()
             return (apart * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
+class AddUp(torch.autograd.Function):
+    "The sum over all processes; what flows back is added up in the same way."
+    @staticmethod
+    def forward(ctx, x):
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+    @staticmethod
+    def backward(ctx, grad): return AddUp.apply(grad)
+
 def add_up(
     x:torch.Tensor, # The share of this process
-)->torch.Tensor: # The sum over all processes; gradients pass through
-    "Sum over all processes."
-    if not dist.is_initialized(): return x
-    from torch.distributed.nn.functional import all_reduce
-    return all_reduce(x)
+)->torch.Tensor: # The sum over all processes, or x itself if there is only one
+    "Sum over all processes; gradients pass through."
+    return AddUp.apply(x) if dist.is_initialized() else x
 
 # %% ../nbs/15_runs.ipynb #runs-020
 class Group:
@@ -425,7 +433,8 @@ class RunFolder:
         self.path, self.state, self.facts = path, state, facts
         self.source, self.device = source, device
         self.writes, self.losses, self.log = first_process(), [], None
-        self.seconds, self.began, self.stamps = 0., time.perf_counter(), []
+        self.seconds, self.stamps = 0., []
+        self.began = self.saved = time.perf_counter()
         if (path/"checkpoint.pt").exists(): self._take_up()
         make_folder(path)
         if self.writes:

@@ -13,7 +13,8 @@ import torch
 import spritediff as sd
 from spritediff.ddim import ddim_steps, ddim_times
 from spritediff.evaluation import draw_samples, yardstick_of_file
-from spritediff.generation import first_weights, hardware, load_pretrained, load_weights
+from spritediff.generation import load_pretrained, load_weights
+from spritediff.runs import first_network, hardware
 from spritediff.schedule import linear_schedule, perturb_input
 from spritediff.training import train
 
@@ -87,7 +88,7 @@ def denoise_from(model, x_0, context, t, stride=20):
 
 def recipes(args):
     "Two recipes, from the same first weights, over the same sprites, for as many steps"
-    yield from compare(lambda: first_weights(None, 0), args.epochs, "recipe")
+    yield from compare(lambda: first_network(sd.make_sprites(1)[0], None, sd.CLASSES)[0], args.epochs, "recipe")
 
 
 def continued(args):

@@ -37,12 +37,11 @@ def test_import_brings_little():
 TRAINING = """
 import sys
 for name in ("nbdev", "ipywidgets", "matplotlib", "matplotlib.pyplot", "IPython", "notebook"): sys.modules[name] = None
-import tempfile, torch, spritediff as sd
+import torch, spritediff as sd
 torch.set_num_threads(1)
-with tempfile.TemporaryDirectory() as folder:
-    for progress in (False, True):
-        run = sd.train(sd.ContextUnet(3, 8, 5, 16), sd.make_sprites(8), 1, 4, device="cpu", progress=progress, save_dir=folder)
-        print(len(run.losses), bool(run.losses.isfinite().all()))
+for progress in (False, True):
+    run = sd.train(sd.ContextUnet(3, 8, 5, 16), sd.make_sprites(8), 1, 4, device="cpu", progress=progress)
+    print(len(run.losses), bool(run.losses.isfinite().all()))
 """
 
 

@@ -1,5 +1,5 @@
 """The weights that come with the package, and files of weights at large."""
-import pickle, socket, statistics, time
+import json, pickle, socket, statistics, time
 from importlib.resources import files
 
 import pytest, torch
@@ -27,7 +27,7 @@ def test_offline_and_fast(monkeypatch):
 
 def test_size():
     "The file is smaller than 8 MB, and readable by all users"
-    path = FOLDER.joinpath("sprites.safetensors")
+    path = FOLDER.joinpath("sprites", "weights.safetensors")
     assert 5_900_000 < path.stat().st_size < 8_000_000
     assert path.stat().st_mode & 0o044 == 0o044
 
@@ -35,15 +35,15 @@ def test_size():
 @pytest.mark.parametrize("fact", ("command", "seed", "steps", "hardware", "date"))
 def test_model_card(fact):
     "The model card has a filled row for each fact of the run"
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in FOLDER.joinpath("sprites.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in FOLDER.joinpath("sprites", "README.md").read_text(encoding="utf-8").splitlines()
             if line.startswith("|")]
     assert any(row[0] == fact and len(row) == 2 and row[1].strip("`") for row in rows), f"the model card has no {fact}"
 
 
 def test_unknown_name():
-    "An unknown name is refused with the names there are; no path gets out of the folder"
-    for name in ("knight", "../weights/sprites", ""):
-        with pytest.raises(sd.InputError, match="expected one of cc0, sprites"): sd.load_pretrained(name)
+    "An unknown name or path is refused with the names there are"
+    for name in ("knight", "../weights/knight", ""):
+        with pytest.raises(sd.InputError, match="expected cc0 or sprites"): sd.load_pretrained(name)
 
 
 # --- Files of weights
@@ -62,8 +62,10 @@ def test_round_trip(tmp_path, sizes):
 
 
 @pytest.mark.parametrize("damage", (lambda b: b[:len(b) // 2], lambda b: b[:5], lambda b: b"", lambda b: b[:-8], lambda b: bytes(len(b)),
-                                    lambda b: b"\xff" * 8 + b[8:], lambda b: b[:8] + b"x" + b[9:], lambda b: b.replace(b"sizes", b"forms", 1),
+                                    lambda b: b"\xff" * 8 + b[8:], lambda b: b[:8] + b"x" + b[9:], lambda b: b.replace(b'"config"', b'"confix"', 1),
                                     lambda b: b.replace(b"out.3.bias", b"out.9.bias", 1), lambda b: b.replace(b'\\"height\\": 16', b'\\"height\\": 10'),
+                                    lambda b: b.replace(b'\\"food\\"', b'\\"hero\\"'), lambda b: b.replace(b'\\"timesteps\\": 500', b'\\"timesteps\\": 400'),
+                                    lambda b: b.replace(b'\\"format\\": 1', b'\\"format\\": 2'),
                                     lambda b: b.replace(b'\\"n_feat\\"', b'\\"m_feat\\"'), lambda b: b.replace(b'\\"height\\": 16', b'\\"height\\": 12')))
 def test_damaged(tmp_path, tiny, damage):
     "A file that is cut off, overwritten or inconsistent is refused"
@@ -72,6 +74,50 @@ def test_damaged(tmp_path, tiny, damage):
     path.write_bytes(damage(before))
     assert path.read_bytes() != before
     with pytest.raises(sd.InputError, match="cannot load weights"): sd.load_weights(path)
+
+
+def test_folder_round_trip(tmp_path):
+    "A folder of save_pretrained opens with sizes and class names; what config.json says can be read by a person"
+    with torch.random.fork_rng(): model = sd.ContextUnet(3, 8, 2, 24, 16, classes=("tree", "old rock")).eval()
+    folder = sd.save_pretrained(model, tmp_path/"a"/"mine", "# Mine\n")
+    assert sorted(p.name for p in folder.iterdir()) == ["README.md", "config.json", "weights.safetensors"]
+    config = json.loads((folder/"config.json").read_text())
+    assert config["classes"] == ["tree", "old rock"] and config["network"]["height"] == 24 and config["schedule"]["timesteps"] == 500
+    for path in (folder, str(folder), folder/"weights.safetensors"):
+        found = sd.load_pretrained(path, "cpu")
+        assert found.classes == ("tree", "old rock") and (found.h, found.w) == (24, 16)
+        assert all(torch.equal(v, model.state_dict()[k]) for k, v in found.state_dict().items())
+    assert "tree, old rock" in (sd.save_pretrained(model, tmp_path/"b")/"README.md").read_text()
+
+
+@pytest.mark.parametrize("fault, says", (
+    (lambda f: (f/"config.json").unlink(), "cannot read config.json"), (lambda f: (f/"config.json").write_text("{"), "cannot read config.json"),
+    (lambda f: (f/"config.json").write_text("[]"), "disagrees"), (lambda f: (f/"config.json").write_bytes(b"\xff\xfe"), "cannot read config.json"),
+    (lambda f: swap(f, '"height": 16', '"height": 20'), "disagrees with the weights about the network"),
+    (lambda f: swap(f, '"food"', '"fool"'), "disagrees with the weights about the classes"),
+    (lambda f: swap(f, "0.02", "0.03"), "disagrees with the weights about the schedule"),
+    (lambda f: (f/"weights.safetensors").unlink(), "there are no weights"), (lambda f: (f/"weights.safetensors").write_bytes(b"x"), "cannot load weights")))
+def test_bad_folder(tmp_path, tiny, fault, says):
+    "A folder whose parts are missing, damaged or contradict each other is refused"
+    folder = sd.save_pretrained(tiny, tmp_path/"w")
+    fault(folder)
+    with pytest.raises(sd.InputError, match=says): sd.load_pretrained(folder)
+
+
+def swap(folder, old, new):
+    "Change config.json"
+    text = (folder/"config.json").read_text()
+    assert old in text
+    (folder/"config.json").write_text(text.replace(old, new))
+
+
+def test_newer_version(tmp_path, tiny, monkeypatch):
+    "Weights of a newer format say so"
+    from importlib import import_module
+    monkeypatch.setattr(import_module("spritediff.generation"), "FORMAT", 2)
+    path = sd.save_weights(tiny, tmp_path/"w.safetensors")
+    monkeypatch.undo()
+    with pytest.raises(sd.InputError, match="a newer version wrote them. Install the newest spritediff"): sd.load_weights(path)
 
 
 def test_missing(tmp_path):
