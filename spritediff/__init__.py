@@ -7,7 +7,7 @@ from importlib import import_module
 _MODULES = {
     "core": ("InputError", "available_devices", "default_device", "make_generator", "repeatable"),
     "sprites": ("CLASSES", "SIZE", "make_sprites", "to_x", "to_images", "one_hot", "CustomDataset",
-                "load_npz", "split_groups", "balance"),
+                "split_groups", "balance"),
     "viz": ("sheet", "show_images", "plot_grid", "plot_sample", "frame_sheets", "save_png", "save_gif", "scrubber", "align_steps", "figure_picture"),
     "schedule": ("NoiseSchedule", "linear_schedule", "cosine_schedule", "perturb_input"),
     "unet": ("ContextUnet", "load_course_checkpoint"),
@@ -21,6 +21,8 @@ _MODULES = {
     "finishing": ("finish", "lay_on"),
     "generation": ("generate", "load_pretrained", "save_pretrained", "load_weights", "save_weights"),
     "mixing": ("context_mixer",),
+    "exporting": ("save_atlas", "load_atlas", "save_animation", "palette_of", "to_palette", "save_palette", "load_palette",
+                  "export_sprites", "export_onnx"),
     "own": ("load_sprites", "SpriteSet", "save_npz"),
     "runs": ("train_sprites",),
 }

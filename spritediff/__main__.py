@@ -14,7 +14,8 @@ from pathlib import Path
 
 from .core import InputError, check_whole
 from .evaluation import evaluate_file, judge_of, save_judge
-from .generation import generate
+from .exporting import FORMATS, export_onnx, export_sprites
+from .generation import generate, load_pretrained
 from .own import contact_sheet, load_sprites, save_npz
 from .runs import first_process, train_sprites
 from .viz import make_folder, save_png
@@ -74,6 +75,7 @@ def _parser():
     _add_data(commands)
     _add_training(commands)
     _add_measuring(commands)
+    _add_export(commands)
     return parser
 
 # %% ../nbs/17_command.ipynb #command-009
@@ -91,6 +93,27 @@ def _add_data(commands):
     add("--classes", help="folders to take, or names for the labels, as 'hero,food'")
     add("--out", help=".npz file to write")
     add("--sheet", help=".png file for a contact sheet")
+
+def _add_export(commands):
+    "The command `export`."
+    add = commands.add_parser("export", help="write files that a game, or another program, can use",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
+    add("--out", default="export", help="folder to write into")
+    add("--n", type=_number, default=32, help="how many sprites")
+    add("--weights", help="a folder or file, or sprites or cc0; sprites unless given")
+    add("--context", default="all", help="'hero=1,food=0.6', a class, or 'all'")
+    add("--formats", default=",".join(FORMATS), help="some of png, atlas, gif, apng, palette")
+    add("--colours", type=_number, default=12, help="at most so many in a sprite")
+    add("--shared", action="store_true", help="one palette for all sprites")
+    add("--palette", help="force the sprites into this palette: a .gpl, .hex or .png file")
+    _add_sampling(add)
+    add("--seed", type=_number, help="whole number; the same seed gives the same sprites")
+    add("--device", help="cuda, mps or cpu")
+    add("--margin", type=_number, default=0, help="pixels around the sheet")
+    add("--spacing", type=_number, default=0, help="pixels between sprites")
+    add("--power-of-two", action="store_true", help="sides of the sheet as powers of two")
+    add("--scale", type=_number, default=4, help="side of a pixel's square in animations")
+    add("--onnx", help="write the network instead, for other programs, into this .onnx file")
 
 def _add_training(commands):
     "The command `train`."
@@ -143,6 +166,12 @@ def _data(path, out, sheet, **options):
     if sheet: lines.append(f"contact sheet in {save_png(contact_sheet(sprites), sheet)}")
     return "\n".join(lines)
 
+def _export(onnx, out, weights, **options):
+    "Write the network, or sprites in the formats that were asked for; say where."
+    if onnx: return f"network in {export_onnx(load_pretrained(weights or 'sprites'), onnx)}"
+    made = export_sprites(out, weights=weights, **options)
+    return f"{', '.join(made)} in {out}: {sum(map(len, made.values()))} files"
+
 def _check_target(name, file, end, source):
     "Raise `InputError` unless a file with this ending can be written and is not what is read."
     folder = next(p for p in (file.absolute().parent, *file.absolute().parents) if p.exists())
@@ -168,6 +197,7 @@ def main(
         elif command == "evaluate": print(evaluate_file(**args))
         elif command == "judge": print(f"judge in {_judge(**args)}")
         elif command == "data": print(_data(**args))
+        elif command == "export": print(_export(**args))
         else:
             made = generate(**args)
             print(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, "

@@ -13,7 +13,7 @@ from PIL import Image
 from .core import InputError, check_whole
 from .sprites import check_images, to_images
 
-# %% ../nbs/11_finish.ipynb #finish-009
+# %% ../nbs/11_finish.ipynb #finish-011
 CLOSE = 28. # Colours nearer than this are one: distance in RGB, black to white is 442
 
 def merge_close(
@@ -35,7 +35,7 @@ def merge_close(
         group[group > j] -= 1
     return np.round(centres).astype(np.uint8)[group]
 
-# %% ../nbs/11_finish.ipynb #finish-012
+# %% ../nbs/11_finish.ipynb #finish-014
 def near_white(
     colours:np.ndarray, # uint8 (..., 3)
     close:float=CLOSE, # Distance from white
@@ -57,7 +57,7 @@ def few_colours(
     palette[near_white(palette, close)] = 255
     return palette[index.ravel()].reshape(picture.shape)
 
-# %% ../nbs/11_finish.ipynb #finish-018
+# %% ../nbs/11_finish.ipynb #finish-020
 def outside(
     white:np.ndarray, # bool (n, H, W)
 )->np.ndarray: # bool (n, H, W)
@@ -75,7 +75,7 @@ def outside(
         if (grown == found).all(): return found[:, 1:-1, 1:-1]
         found = grown
 
-# %% ../nbs/11_finish.ipynb #finish-023
+# %% ../nbs/11_finish.ipynb #finish-025
 def as_images(
     samples, # float (n, 3, H, W), values beyond [-1, 1] are clipped; or uint8 (n, H, W, 3)
 )->np.ndarray: # uint8 (n, H, W, 3)
@@ -94,7 +94,7 @@ def as_images(
                          "infinite; expected numbers around [-1, 1]. Leave such samples out.")
     return to_images(x)
 
-# %% ../nbs/11_finish.ipynb #finish-024
+# %% ../nbs/11_finish.ipynb #finish-026
 def finish(
     samples, # float (n, 3, H, W) as samplers return, or uint8 (n, H, W, 3)
     colours:int=12, # At most so many in a sprite, white included; 2 to 256
@@ -115,7 +115,7 @@ def finish(
     return np.concatenate([np.where(clear[..., None], 255, images),
                            np.where(clear, 0, 255)[..., None]], -1).astype(np.uint8)
 
-# %% ../nbs/11_finish.ipynb #finish-029
+# %% ../nbs/11_finish.ipynb #finish-031
 def lay_on(
     sprites:np.ndarray, # uint8 (n, H, W, 4), from `finish`
     ground, # A colour (red, green, blue), or a tile uint8 (h, w, 3)

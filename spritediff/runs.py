@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'SETTINGS', 'training_data', 'first_network', 'save_state', 'load_checkpoint', 'fingerprint',
            'SharedBatchNorm', 'AddUp', 'add_up', 'Group', 'processes', 'first_process', 'open_log', 'read_log',
-           'draw_progress', 'hardware', 'run_command', 'model_card', 'noting_signals', 'train_sprites', 'check_asked',
+           'draw_progress', 'run_command', 'model_card', 'noting_signals', 'train_sprites', 'check_asked',
            'saved_settings', 'local_device', 'run_in_folder', 'RunFolder']
 
 # %% ../nbs/15_runs.ipynb #runs-004
@@ -16,7 +16,6 @@ import io
 import json
 import math
 import os
-import platform
 import signal
 import sys
 import time
@@ -31,7 +30,8 @@ from PIL import Image
 from torch import nn
 
 from . import __version__
-from .core import InputError, check_number, check_whole, default_device, repeatable
+from .core import (InputError, check_number, check_whole, default_device, hardware,
+                             repeatable)
 from .generation import load_pretrained, replacing, save_pretrained
 from .own import load_sprites
 from .schedule import linear_schedule
@@ -259,17 +259,6 @@ def draw_progress(
     with replacing(folder/"loss.png") as part: figure.savefig(part, format="png", dpi=100)
 
 # %% ../nbs/15_runs.ipynb #runs-028
-def hardware(
-    device, # A torch.device
-)->str: # e.g. 'Intel(R) Xeon(R) Processor, 2 threads'
-    "What the computing was done on, in words."
-    if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
-    try: name = next(line.split(":")[1].strip() for line in open("/proc/cpuinfo")
-                     if line.startswith("model name"))
-    except (OSError, StopIteration): name = platform.processor() or platform.machine()
-    n = torch.get_num_threads()
-    return f"{name}, {n} thread{'s' * (n > 1)}"
-
 def run_command(
     settings:dict, # Of `train_sprites`
 )->str: # 'spritediff train --epochs 2 ...'

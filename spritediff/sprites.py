@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['CLASSES', 'SIZE', 'MATERIALS', 'INKS', 'Kind', 'read_kinds', 'art', 'stack', 'centre', 'shifted', 'outline', 'tones',
            'ramps', 'index_map', 'draw', 'split_of', 'make_sprites', 'check_images', 'to_x', 'to_images', 'one_hot',
-           'CustomDataset', 'load_npz', 'split_groups', 'balance']
+           'CustomDataset', 'split_groups', 'balance']
 
 # %% ../nbs/01_sprites.ipynb #sprites-004
 import colorsys
-import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from .core import InputError, check_number, check_whole
 CLASSES = ("hero", "non-hero", "food", "spell", "side-facing") # In context vector order
 SIZE = 16 # Height and width of a sprite in pixels
 
-# %% ../nbs/01_sprites.ipynb #sprites-009
+# %% ../nbs/01_sprites.ipynb #sprites-012
 MATERIALS = "abcdef" # Letters of the materials in a drawing
 
 @dataclass
@@ -34,7 +33,7 @@ class Kind:
     colours: dict # material letter -> names of the colours it may take
     slots: dict # slot name -> alternatives, arrays (16, 16) of characters; None: 'nothing here'
 
-# %% ../nbs/01_sprites.ipynb #sprites-010
+# %% ../nbs/01_sprites.ipynb #sprites-013
 def read_kinds(
     text:str, # The content of an art file
 )->list: # A `Kind` for each kind in the file
@@ -59,7 +58,7 @@ def read_kinds(
                       for s, alts in kind.slots.items()}
     return kinds
 
-# %% ../nbs/01_sprites.ipynb #sprites-011
+# %% ../nbs/01_sprites.ipynb #sprites-014
 def _drawing(name, slot, rows):
     "Rows of characters as an array (16, 16), empty below; other sizes raise `InputError`."
     if len(rows) > SIZE or any(len(row) != SIZE for row in rows):
@@ -68,7 +67,7 @@ def _drawing(name, slot, rows):
                          "expected at most 16 rows of 16. Mend the drawing in the art file.")
     return np.array(rows + [["."] * SIZE] * (SIZE - len(rows)))
 
-# %% ../nbs/01_sprites.ipynb #sprites-012
+# %% ../nbs/01_sprites.ipynb #sprites-015
 @lru_cache
 def art(
     label:int, # Class, 0 to 4
@@ -77,7 +76,7 @@ def art(
     return tuple(read_kinds(files("spritediff").joinpath(f"art/{CLASSES[label]}.txt")
                             .read_text(encoding="utf-8")))
 
-# %% ../nbs/01_sprites.ipynb #sprites-016
+# %% ../nbs/01_sprites.ipynb #sprites-019
 def stack(
     parts, # Drawings (16, 16) of characters, bottom first; None is skipped
 )->np.ndarray: # (16, 16) characters
@@ -111,7 +110,7 @@ def outline(
                   for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))) > 0
     return np.where((figure == ".") & touches, "k", figure)
 
-# %% ../nbs/01_sprites.ipynb #sprites-019
+# %% ../nbs/01_sprites.ipynb #sprites-023
 def tones(
     figure:np.ndarray, # (16, 16) characters, without outline
 )->np.ndarray: # (16, 16): 0 light, 1 middle, 2 dark
@@ -128,7 +127,7 @@ def tones(
     return np.where(np.isin(figure, list("ABCDEF")), 0,
                     np.where(np.isin(figure, list("123456")), 2, tone))
 
-# %% ../nbs/01_sprites.ipynb #sprites-023
+# %% ../nbs/01_sprites.ipynb #sprites-028
 @lru_cache
 def ramps()->dict: # colour name -> uint8 (9, 3, 3): variation, tone, RGB
     "The colour ramps of the package, each in nine slight variations of hue and brightness."
@@ -141,7 +140,7 @@ def ramps()->dict: # colour name -> uint8 (9, 3, 3): variation, tone, RGB
                                     for hue in (-.015, 0, .015) for value in (.95, 1, 1.05)])
     return table
 
-# %% ../nbs/01_sprites.ipynb #sprites-024
+# %% ../nbs/01_sprites.ipynb #sprites-029
 def _vary(tones_, hue, value):
     "Hex tones as uint8 (3, 3), hue turned by `hue` (of a full turn), brightness x `value`."
     out = []
@@ -150,7 +149,7 @@ def _vary(tones_, hue, value):
         out.append(colorsys.hsv_to_rgb((h + hue) % 1, s, min(1, v * value)))
     return np.round(np.array(out) * 255).astype(np.uint8)
 
-# %% ../nbs/01_sprites.ipynb #sprites-027
+# %% ../nbs/01_sprites.ipynb #sprites-032
 @lru_cache(maxsize=None)
 def index_map(
     label:int, # Class, 0 to 4
@@ -166,7 +165,7 @@ def index_map(
         index = np.where(np.isin(inked, letters), 3 + 3 * i + tone, index)
     return index.astype(np.uint8)
 
-# %% ../nbs/01_sprites.ipynb #sprites-028
+# %% ../nbs/01_sprites.ipynb #sprites-036
 INKS = np.array([[26, 20, 38], [40, 20, 30], [18, 26, 44]], np.uint8) # Outlines (3, RGB)
 
 def draw(
@@ -185,14 +184,14 @@ def draw(
         palette[start:start + 3] = ramps()[names[pick(names)]][rng.integers(9)]
     return palette[index_map(label, which, choice)]
 
-# %% ../nbs/01_sprites.ipynb #sprites-031
+# %% ../nbs/01_sprites.ipynb #sprites-039
 def split_of(
     image:np.ndarray, # uint8 (16, 16, 3)
 )->str: # 'train' or 'held-out'
     "The part of the data that a sprite belongs to; only its pixels decide."
     return "held-out" if zlib.crc32(image.tobytes()) % 10 == 0 else "train"
 
-# %% ../nbs/01_sprites.ipynb #sprites-032
+# %% ../nbs/01_sprites.ipynb #sprites-040
 def make_sprites(
     n:int, # How many sprites, at least 1
     seed:int=0, # Whole number from 0; sprite i depends on (seed, i) alone
@@ -211,7 +210,7 @@ def make_sprites(
         while split and split_of(images[i]) != split: images[i] = draw(labels[i], rng)
     return images, labels.astype(np.int64)
 
-# %% ../nbs/01_sprites.ipynb #sprites-039
+# %% ../nbs/01_sprites.ipynb #sprites-047
 def check_images(
     images, # What should be uint8 (n, height, width, 3)
     labels=None, # What should be n whole numbers, or n rows of numbers
@@ -229,7 +228,7 @@ def check_images(
         raise InputError(f"there are {len(labels)} labels for {shape[0]} images; "
                          "expected one each. Pass matching arrays.")
 
-# %% ../nbs/01_sprites.ipynb #sprites-040
+# %% ../nbs/01_sprites.ipynb #sprites-048
 def to_x(
     images, # uint8 (n, H, W, 3), array or tensor
 )->torch.Tensor: # float32 (n, 3, H, W) in [-1, 1]
@@ -244,7 +243,7 @@ def to_images(
     x = torch.as_tensor(x).detach().float().cpu()
     return ((x.clip(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
-# %% ../nbs/01_sprites.ipynb #sprites-043
+# %% ../nbs/01_sprites.ipynb #sprites-051
 def one_hot(
     labels, # Whole numbers (n,)
     n_classes:int=len(CLASSES), # Length of a row
@@ -252,7 +251,7 @@ def one_hot(
     "Rows with a single 1 at the label."
     return torch.nn.functional.one_hot(torch.as_tensor(labels).long(), n_classes).float()
 
-# %% ../nbs/01_sprites.ipynb #sprites-046
+# %% ../nbs/01_sprites.ipynb #sprites-054
 class CustomDataset(torch.utils.data.Dataset):
     "Sprites and labels from two .npy files, item by item."
     def __init__(self,
@@ -274,7 +273,7 @@ class CustomDataset(torch.utils.data.Dataset):
         "Shapes of the sprites and of the labels."
         return self.sprites_shape, self.slabel_shape
 
-# %% ../nbs/01_sprites.ipynb #sprites-047
+# %% ../nbs/01_sprites.ipynb #sprites-055
 def _load_npy(path):
     "An array from a .npy file; what is missing, damaged or pickled raises `InputError`."
     try: return np.load(path, allow_pickle=False)
@@ -282,49 +281,9 @@ def _load_npy(path):
         raise InputError(f"cannot read {str(path)!r} ({e}); expected a .npy file of plain "
                          "numbers. Check the path, or save it with np.save.") from None
 
-# %% ../nbs/01_sprites.ipynb #sprites-051
-def load_npz(
-    path, # An .npz file with images, labels and perhaps group, as in the table
-)->tuple: # images uint8 (n, 16, 16, 3), labels int64 (n,), groups (n,) or None
-    "Read the sprites, labels and groups of one .npz file; what does not fit raises `InputError`."
-    arrays = _read_npz(path)
-    images, labels, groups = (arrays.get(name) for name in ("images", "labels", "group"))
-    check_images(images)
-    if images.shape[1:3] != (SIZE, SIZE):
-        raise InputError(f"images are {images.shape[1]}x{images.shape[2]}; expected "
-                         f"{SIZE}x{SIZE}. Resize them before you save them.")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"labels are {labels.dtype} of the shape {labels.shape}; expected whole "
-                         "numbers (n,). Save class numbers, for one-hot rows rows.argmax(1).")
-    check_images(images, labels)
-    if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise InputError(f"labels go from {labels.min()} to {labels.max()}; expected 0 to "
-                         f"{len(CLASSES) - 1}, for {', '.join(CLASSES)}. Renumber the classes.")
-    if groups is not None and (groups.shape != labels.shape or groups.dtype.kind not in "iuU"):
-        raise InputError(f"group is {groups.dtype} of the shape {groups.shape}; expected text or "
-                         f"whole numbers ({len(labels)},). Save one for each sprite, or none.")
-    return images, labels.astype(np.int64), groups
-
-# %% ../nbs/01_sprites.ipynb #sprites-052
-def _read_npz(path):
-    "The arrays images, labels and, if it is there, group of an .npz file."
-    try:
-        with open(path, "rb") as f, np.lib.npyio.NpzFile(f, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in ("images", "labels", "group")
-                      if name in file.files}
-            there = ", ".join(file.files) or "none"
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile,
-            zlib.error) as e:
-        raise InputError(f"cannot read {str(path)!r} ({e}); expected an .npz file of plain "
-                         "numbers and text. Check the path, or save it with np.savez.") from None
-    if not {"images", "labels"} <= arrays.keys():
-        raise InputError(f"{str(path)!r} has the arrays {there}; expected images and labels. "
-                         "Save it with np.savez(path, images=..., labels=...).")
-    return arrays
-
-# %% ../nbs/01_sprites.ipynb #sprites-055
+# %% ../nbs/01_sprites.ipynb #sprites-059
 def split_groups(
-    images:np.ndarray, # uint8 (n, 16, 16, 3)
+    images:np.ndarray, # uint8 (n, H, W, 3)
     labels:np.ndarray, # Whole numbers (n,)
     groups=None, # Text or whole numbers (n,), same for what belongs together; None: each alone
     share:float=0.1, # How much to hold out: one group in round(1 / share)
@@ -341,7 +300,7 @@ def split_groups(
             train |= np.array([key in kept for key in keys])
     return train
 
-# %% ../nbs/01_sprites.ipynb #sprites-058
+# %% ../nbs/01_sprites.ipynb #sprites-062
 def balance(
     images:np.ndarray, # uint8 (n, H, W, 3)
     labels:np.ndarray, # Whole numbers (n,)

@@ -15,7 +15,7 @@ import torch
 from .core import InputError, check_whole
 from .sprites import to_images, to_x
 
-# %% ../nbs/02_viz.ipynb #viz-006
+# %% ../nbs/02_viz.ipynb #viz-008
 def sheet(
     x, # Pictures: float (n, 3, H, W) in [-1, 1], or uint8 (n, H, W, 3)
     ncol:int=8, # Pictures a row
@@ -34,7 +34,7 @@ def sheet(
         grid = torch.nn.functional.pad(grid, [pad] * 4, value=1)
     return np.kron(to_images(grid[None])[0], np.ones((scale, scale, 1), np.uint8))
 
-# %% ../nbs/02_viz.ipynb #viz-010
+# %% ../nbs/02_viz.ipynb #viz-012
 def show_images(
     imgs, # Pictures: float (n, 3, H, W) in [-1, 1], or uint8 (n, H, W, 3)
     nrow:int=2, # Rows
@@ -52,7 +52,7 @@ def show_images(
     fig.subplots_adjust(0, 0, 1, .9 if title else 1)
     plt.show()
 
-# %% ../nbs/02_viz.ipynb #viz-015
+# %% ../nbs/02_viz.ipynb #viz-017
 def make_folder(
     path, # Folder to write into
 )->Path: # The same, existing and writable
@@ -67,7 +67,7 @@ def make_folder(
                          "you may write to. Choose another one.") from None
     return path
 
-# %% ../nbs/02_viz.ipynb #viz-016
+# %% ../nbs/02_viz.ipynb #viz-018
 def save_png(
     picture:np.ndarray, # uint8 (H, W, 3), or (H, W, 4) with alpha
     path, # Where to write it
@@ -90,7 +90,7 @@ def plot_grid(
     save_png(grid, folder/f"run_image_w{w}.png")
     return grid
 
-# %% ../nbs/02_viz.ipynb #viz-019
+# %% ../nbs/02_viz.ipynb #viz-021
 def plot_sample(
     x_gen_store, # Frames (steps, n, 3, H, W) in [-1, 1]
     n_sample:int, # How many pictures of each frame
@@ -116,7 +116,7 @@ def plot_sample(
     plt.close(fig)
     return FuncAnimation(fig, update, frames=len(frames), interval=150, blit=True)
 
-# %% ../nbs/02_viz.ipynb #viz-020
+# %% ../nbs/02_viz.ipynb #viz-022
 def frame_sheets(
     x_gen_store, # Frames (steps, n, 3, H, W) in [-1, 1]
     n_sample:int=None, # How many pictures of each frame; None: all
@@ -145,7 +145,7 @@ def save_gif(
                      duration=[each] * (len(pictures) - 1) + [round(1000 * hold)])
     return Path(path)
 
-# %% ../nbs/02_viz.ipynb #viz-026
+# %% ../nbs/02_viz.ipynb #viz-028
 def png_uri(
     picture:np.ndarray, # uint8 (H, W, 3)
 )->str: # data:image/png;base64,...
@@ -174,7 +174,7 @@ def figure_picture(
     few = Image.open(png).convert("RGB").quantize(64, dither=Image.Dither.NONE)
     return np.array(few.convert("RGB"))
 
-# %% ../nbs/02_viz.ipynb #viz-027
+# %% ../nbs/02_viz.ipynb #viz-029
 def frame_html(
     pictures:dict, # {name: (uint8 (H, W, 3), side of a pixel's square)}
     caption:str, # Such as 'step 3 of 25, t = 440'
@@ -191,7 +191,7 @@ def frame_html(
     return (f'<div style="line-height:1.5"><div>{escape(caption)}</div>'
             f'<div style="display:flex;flex-wrap:wrap">{"".join(panels)}</div></div>')
 
-# %% ../nbs/02_viz.ipynb #viz-030
+# %% ../nbs/02_viz.ipynb #viz-032
 def panel_pictures(
     name:str, # Of the panel, for messages
     frames, # Each (n, 3, H, W) in [-1, 1], uint8 (n, H, W, 3), or finished: uint8 (H, W, 3)
@@ -222,7 +222,7 @@ def panel_pictures(
     scale = check_whole("scale", scale, 1)
     return [(sheet(frame[:n], ncol=ncol, scale=1), scale) for frame in frames]
 
-# %% ../nbs/02_viz.ipynb #viz-031
+# %% ../nbs/02_viz.ipynb #viz-033
 def as_panels(
     steps, # See `scrubber`
     **layout, # `n`, `nrows`, `scale` as in `panel_pictures`
@@ -244,7 +244,7 @@ def as_panels(
                          "same for all. Choose frames that belong together, see `align_steps`.")
     return panels, captions
 
-# %% ../nbs/02_viz.ipynb #viz-033
+# %% ../nbs/02_viz.ipynb #viz-035
 def with_fallback(
     box, # An ipywidgets box
     html, # What to show where widgets do not come up: HTML, or a function that returns it
@@ -260,7 +260,7 @@ def with_fallback(
     box._ipython_display_ = show
     return box
 
-# %% ../nbs/02_viz.ipynb #viz-034
+# %% ../nbs/02_viz.ipynb #viz-036
 def scrubber(
     steps, # A sampler's `Step`s, frames (steps, n, 3, H, W), or {name: frames} for several panels
     captions=None, # What to print with each frame; None: its t, where that is known
@@ -295,7 +295,7 @@ def scrubber(
                  w.jslink((slider, "value"), (stack, "selected_index"))]
     return with_fallback(box, pages[start])
 
-# %% ../nbs/02_viz.ipynb #viz-039
+# %% ../nbs/02_viz.ipynb #viz-041
 def align_steps(
     runs:dict, # {name: list of `Step`}, each from x_T to the sample
     at, # Numbers: which t, or which counts of evaluations, rising in time either way

@@ -9,7 +9,7 @@ import torch
 
 import spritediff as sd
 from spritediff.ddpm import set_up
-from spritediff.generation import hardware
+from spritediff.core import hardware
 from spritediff.sprites import index_map
 from spritediff.training import diffusion_loss
 

@@ -14,7 +14,8 @@ import spritediff as sd
 from spritediff.ddim import ddim_steps, ddim_times
 from spritediff.evaluation import draw_samples, yardstick_of_file
 from spritediff.generation import load_pretrained, load_weights
-from spritediff.runs import first_network, hardware
+from spritediff.core import hardware
+from spritediff.runs import first_network
 from spritediff.schedule import linear_schedule, perturb_input
 from spritediff.training import train
 

@@ -124,38 +124,44 @@ def test_bad_in_a_process(tmp_path):
 def small(monkeypatch):
     "A small network in place of the full one"
     from importlib import import_module
-    monkeypatch.setattr(import_module("spritediff.generation"), "ContextUnet", lambda *args, **kwargs: sd.ContextUnet(3, 8, 5, 16))
+    monkeypatch.setattr(import_module("spritediff.runs"), "ContextUnet", lambda channels, n_feat, *args, **kwargs: sd.ContextUnet(channels, 8, *args, **kwargs))
 
 
 def test_train(tmp_path, small, capsys):
-    "Training writes weights that load, a model card, the run's facts, and the records of its epochs"
-    args = "train", "--sprites", 20, "--epochs", 2, "--batch-size", 10, "--seed", 3
+    "Training leaves a folder that can be sampled from; --resume goes on"
+    args = "train", "--sprites", 20, "--epochs", 2, "--batch-size", 10, "--seed", 3, "--device", "cpu"
     assert run(*args, "--out", tmp_path/"a") == 0
-    assert capsys.readouterr().out == f"weights in {tmp_path/'a'/'weights.safetensors'}\n"
-    assert {"weights.safetensors", "weights.md", "run.json", "losses.json", "epoch_00.pt", "epoch_00.png", "epoch_01.pt", "epoch_01.png"} == content(tmp_path/"a").keys()
+    assert capsys.readouterr().out == f"run in {tmp_path/'a'}, to be used as --weights\n"
+    assert {"weights.safetensors", "config.json", "README.md", "run.json", "log.csv", "checkpoint.pt", "epoch_00.png", "epoch_01.png", "loss.png"} == content(tmp_path/"a").keys()
     facts = json.loads((tmp_path/"a"/"run.json").read_text())
     assert (facts["sprites"], facts["epochs"], facts["steps"], facts["seed"]) == (20, 2, 4, 3)
-    assert len(json.loads((tmp_path/"a"/"losses.json").read_text())) == 4
     assert size(tmp_path/"a"/"epoch_00.png")[:2] == (4 * (17 * 8 + 1), 4 * (17 * 5 + 1))
-    assert run(*args, "--out", tmp_path/"b", "--weights", tmp_path/"c"/"w.safetensors") == 0
-    assert run(*args, "--out", tmp_path/"d", "--resume", tmp_path/"a"/"epoch_00.pt") == 0
-    a, *others = (sd.load_weights(tmp_path/f).state_dict() for f in ("a/weights.safetensors", "c/w.safetensors", "d/weights.safetensors"))
-    assert all((a[k] == other[k]).all() for other in others for k in a)
+    assert run(*args, "--out", tmp_path/"a") == 2 and "holds a run already" in capsys.readouterr().err
+    assert run("train", "--out", tmp_path/"a", "--resume", "--device", "cpu") == 0
+    assert run("generate", "--n", 2, "--steps", 2, "--weights", tmp_path/"a", "--out", tmp_path/"b") == 0
 
 
 @pytest.mark.parametrize("bad", ("--sprites 0", "--sprites x", "--epochs 0", "--epochs 1.5", "--batch-size 0", "--lr -1", "--lr nan", "--seed -1",
-                                 "--device tpu", "--precision half", "--resume none.pt"))
+                                 "--device tpu", "--precision half", "--start none", "--data none", "--minutes x", "--size 16"))
 def test_bad_train(capsys, tmp_path, small, bad):
     "Bad values end in exit code 2 and one line, before anything is written"
     refused(capsys, tmp_path, "train", "--sprites", 10, "--epochs", 1, *bad.split(), "--out", tmp_path/"out")
 
 
 def test_bad_train_paths(capsys, tmp_path, small):
-    "Files in the way of the folder or the weights"
+    "A file in the way of the folder"
     (tmp_path/"file").touch()
-    args = "train", "--sprites", 10, "--epochs", 1
-    refused(capsys, tmp_path, *args, "--out", tmp_path/"file")
-    refused(capsys, tmp_path, *args, "--out", tmp_path/"out", "--weights", tmp_path/"file"/"w.safetensors")
+    refused(capsys, tmp_path, "train", "--sprites", 10, "--epochs", 1, "--out", tmp_path/"file")
+
+
+def test_export(tmp_path, capsys):
+    "Files for a game, and the network for other programs"
+    assert run("export", "--n", 4, "--steps", 2, "--seed", 1, "--colours", 6, "--out", tmp_path/"game", "--formats", "png,atlas,palette") == 0
+    assert f"in {tmp_path/'game'}" in capsys.readouterr().out and list((tmp_path/"game").rglob("*.json"))
+    refused(capsys, tmp_path, "export", "--formats", "doc", "--out", tmp_path/"no")
+    refused(capsys, tmp_path, "export", "--onnx", tmp_path/"net.txt")
+    pytest.importorskip("onnxruntime")
+    assert run("export", "--onnx", tmp_path/"net.onnx") == 0 and (tmp_path/"net.onnx").stat().st_size > 5e6
 
 
 def test_eta(tmp_path, capsys):
