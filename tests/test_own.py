@@ -434,7 +434,7 @@ def test_command(folder, tmp_path, capsys):
     assert sorted(p.name for p in out.parent.iterdir()) == ["a.npz", "a.png"]
     assert main(["data", str(folder), "--size", "24x16", "--classes", "food,hero", "--background", "#102030"]) == 0
     said = capsys.readouterr().out
-    assert "of 24x16 in 2 classes" in said and "does not read 24x16 sprites yet" in said
+    assert "of 24x16 in 2 classes" in said
 
 
 @pytest.mark.parametrize("bad", ("--size 18", "--size x", "--size 16x", "--cell 7", "--cell 0", "--margin 3", "--margin x", "--spacing -1", "--background mauvish", "--classes dragon", "--classes a,a",
