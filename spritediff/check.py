@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['Verdict', 'verdict', 'close', 'same_draws', 'which_device', 'own_noise', 'clear_error', 'bar_tones', 'choices',
            'held_out', 'leaking', 'my_kind', 'white_from', 'sheet_size', 'how_strong', 'after_ten', 'diagonal_leaks',
-           'solid_pixels', 'chain', 'atlas_size', 'nearest_index', 'exported_guidance', 'hint_for', 'guided', 'strides',
-           'dropped', 'as_bytes']
+           'solid_pixels', 'chain', 'half_gone', 'leap_between', 'no_roots', 'first_noisy', 'two_bells',
+           'true_variance', 'coin_eps', 'half_noise', 'one_leap', 'fresh_share', 'undo_ddim', 'blend_noise', 'agreeing',
+           'line_value', 'order_two', 'even_times', 'atlas_size', 'nearest_index', 'exported_guidance', 'hint_for',
+           'guided', 'strides', 'dropped', 'as_bytes']
 
 # %% ../nbs/19_check.ipynb #check-003
 from dataclasses import dataclass
@@ -329,6 +331,296 @@ def chain(
                     ([0, 20, 20], "Of two pairs equally close, the first is merged."))
 
 # %% ../nbs/19_check.ipynb #check-036
+import math
+
+from .schedule import cosine_schedule, linear_schedule
+
+# %% ../nbs/19_check.ipynb #check-037
+def _hint(answer, mistakes, otherwise):
+    "The hint of the first mistake, given as (its test, its hint), that `answer` makes."
+    for made, hint in mistakes:
+        try:
+            if made(answer): return hint
+        except Exception: pass
+    return otherwise
+
+def _agree(function, true, inputs):
+    "Does `function` return what `true` returns, for each tuple of inputs?"
+    return all(close(function(*i), true(*i)) for i in inputs)
+
+# %% ../nbs/19_check.ipynb #check-040
+def half_gone(
+    answer=None, # Two whole numbers: the step in the linear schedule, then in the cosine one
+)->Verdict:
+    "The first step with alpha_bar below 0.5, in the linear and in the cosine schedule."
+    true = [int((s.alpha_bar < .5).nonzero()[0]) for s in (linear_schedule(), cosine_schedule())]
+    hint = _hint(answer, [
+        (lambda a: list(a) == true[::-1], "The linear schedule first."),
+        (lambda a: list(a) == [v - 1 for v in true], "Is your index 0 the clean picture?"),
+        (lambda a: close(a, [int((s.alpha_bar.sqrt() < .5).nonzero()[0])
+                             for s in (linear_schedule(), cosine_schedule())]),
+         "alpha_bar itself, not its root."),
+    ], "Compare `schedule.alpha_bar` with 0.5, then find the first index where it is below.")
+    return verdict(answer, lambda a: list(a) == true, hint)
+
+def leap_between(
+    answer=None, # A function of (alpha_bar_s, alpha_bar_t) that returns (a, b)
+)->Verdict:
+    "Factor and standard deviation of a leap from step s to a later step t."
+    alpha_bar, inputs = linear_schedule().alpha_bar.double(), []
+    for s, t in ((0, 7), (100, 101), (50, 300), (499, 500)):
+        inputs.append((alpha_bar[s].item(), alpha_bar[t].item()))
+    true = lambda s, t: ((t / s)**.5, (1 - t / s)**.5)
+    hint = _hint(answer, [
+        (lambda f: _agree(f, lambda s, t: (t**.5, (1 - t)**.5), inputs),
+         "This leaps from 0 to t. The first s steps are already in x_s."),
+        (lambda f: _agree(f, lambda s, t: (t / s, 1 - t / s), inputs),
+         "Factors, not variances: (3.2)."),
+    ], "Which steps lie between s and t, and what is the product of their alpha?")
+    return verdict(answer, lambda f: _agree(f, true, inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-041
+def no_roots(
+    answer=None, # A number
+)->Verdict:
+    "The variance in the long run of x_t = (1 - beta) x_{t-1} + beta z with beta = 0.01."
+    beta = .01
+    true = beta / (2 - beta)
+    hint = _hint(answer, [
+        (lambda a: close(a, true**.5, 1e-4), "That is the standard deviation."),
+        (lambda a: close(a, 1, 1e-4), "With the roots. Without them, (3.2) squares both factors."),
+        (lambda a: close(a, beta, 1e-4) or close(a, beta**2, 1e-5),
+         "Each step adds beta^2, but earlier noise stays, only weaker."),
+    ], "In the long run, one more step must leave the variance as it is.")
+    return verdict(answer, lambda a: close(a, true, 2e-5), hint)
+
+def first_noisy(
+    answer=None, # A function of the factor f that returns a step or None
+)->Verdict:
+    "The first step of the linear schedule at which noise is stronger than f times a picture."
+    alpha_bar = linear_schedule().alpha_bar
+    def true(f):
+        below = f**2 * alpha_bar < 1 - alpha_bar
+        return int(below.nonzero()[0]) if below.any() else None
+    inputs = .18, .5, 1., 2., 127.5
+    hint = _hint(answer, [
+        (lambda f: f(2.) == int((2 * alpha_bar < 1 - alpha_bar).nonzero()[0]),
+         "The ratio compares mean squares: what does a factor do to them?"),
+        (lambda f: f(127.5) is not None, "For f = 127.5, is there such a step at all?"),
+    ], "Multiply (3.8) by the mean square of the data and look for the first value below 1.")
+    return verdict(answer, lambda f: all(f(v) == true(v) for v in inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-046
+def two_bells(
+    answer=None, # Two numbers: mean and variance
+)->Verdict:
+    "Mean and variance of the product of N(0.2, 0.04) and N(0.5, 0.01)."
+    precision = 1 / .04 + 1 / .01
+    true = [(.2 / .04 + .5 / .01) / precision, 1 / precision]
+    hint = _hint(answer, [
+        (lambda a: close(a, [(.2 / .2 + .5 / .1) / (1 / .2 + 1 / .1), true[1]]),
+         "The weights are inverse variances, not inverse standard deviations."),
+        (lambda a: close(a[0], .35), "The better measurement counts for more."),
+        (lambda a: close(a[1], .05),
+         "Variances add when numbers are added. Here bells are multiplied."),
+        (lambda a: close(a[0], true[0]), "The mean is right. The variance is 1/A."),
+    ], "Add the exponents, collect A and B: variance 1/A, mean B/A.")
+    return verdict(answer, lambda a: close(a, true, 1e-4), hint)
+
+def true_variance(
+    answer=None, # A function of (s, alpha_bar_prev, alpha_bar_t)
+)->Verdict:
+    "Variance of x_{t-1} given x_t for data N(m, s^2)."
+    def true(s, prev, now):
+        alpha, v = now / prev, prev * s**2 + 1 - prev
+        return (1 - alpha) * v / (alpha * v + 1 - alpha)
+    inputs = [(s, prev, now) for s in (0., .5, 1., 2.)
+              for prev, now in ((.95, .8), (.6, .35), (.1, .04))]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, lambda s, prev, now: 1 - now / prev, inputs),
+         "That is beta_t, right for s = 1 only."),
+        (lambda f: _agree(f, lambda s, *i: true(0, *i), inputs),
+         "That is the posterior's variance, right for s = 0 only."),
+    ], "Which bell stands for x_{t-1} before you see x_t? It takes the second place in (6.3).")
+    return verdict(answer, lambda f: _agree(f, true, inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-047
+def coin_eps(
+    answer=None, # A function of (x_t: a tensor, alpha_bar_t: a number)
+)->Verdict:
+    "The perfect network's noise for data that are 1 or -1, equally often."
+    def mean_x_0(x, a): return (a**.5 * x / (1 - a)).tanh()
+    def true(x, a): return (x - a**.5 * mean_x_0(x, a)) / (1 - a)**.5
+    inputs = [(torch.linspace(-2, 2, 9), a) for a in (.99, .6, .1, .006)]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, mean_x_0, inputs), "That is the mean of x_0. Now use (6.1)."),
+        (lambda f: _agree(f, lambda x, a: (x - a**.5 * x.sign()) / (1 - a)**.5, inputs),
+         "The nearer side is not certain: weigh both."),
+        (lambda f: _agree(f, lambda x, a: (1 - a)**.5 * x, inputs),
+         "That is the answer for data N(0, 1), by (6.15)."),
+        (lambda f: _agree(f, lambda x, a: -true(x, a) / (1 - a)**.5, inputs), "That is the score."),
+    ], "By Bayes' rule, +1 has the weight exp(-(x_t - sqrt(alpha_bar))^2 / (2 (1 - alpha_bar))).")
+    return verdict(answer, lambda f: _agree(f, true, inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-048
+def _spread(
+    noise, # Factor of sqrt(beta_t) z
+    m=.3, s=.5, # The data's mean and standard deviation
+):
+    "Standard deviation that DDPM's steps lead to with the exact noise for Gaussian data."
+    schedule = linear_schedule()
+    alpha, alpha_bar = schedule.alpha.double(), schedule.alpha_bar.double()
+    variance = torch.ones((), dtype=torch.float64)
+    for t in range(schedule.timesteps, 0, -1):
+        v = alpha_bar[t] * s**2 + 1 - alpha_bar[t]
+        variance = ((1 - (1 - alpha[t]) / v) / alpha[t].sqrt())**2 * variance
+        if t > 1: variance = variance + noise**2 * (1 - alpha[t])
+    return variance.sqrt().item()
+
+def half_noise(
+    answer=None, # A number
+)->Verdict:
+    "The standard deviation of samples if DDPM adds half of its noise; data N(0.3, 0.25)."
+    true = _spread(.5)
+    hint = _hint(answer, [
+        (lambda a: close(a, true**2, .01), "That is the variance."),
+        (lambda a: close(a, .5, .01), "That is the spread with all of the noise."),
+        (lambda a: close(a, _spread(0), .01), "That is the spread without any noise."),
+        (lambda a: close(a, (_spread(0) + .5) / 2, .01),
+         "Half of the noise is not half of its variance."),
+    ], "Follow the variance from step to step: the step is c_t x_t plus a constant plus noise.")
+    return verdict(answer, lambda a: close(a, true, .004), hint)
+
+# %% ../nbs/19_check.ipynb #check-051
+def one_leap(
+    answer=None, # A number
+)->Verdict:
+    "Where one step of DDIM from x_T = 0.7 ends if the data are 1 or -1."
+    a = linear_schedule().alpha_bar[-1].item()
+    x_T, true = .7, math.tanh(a**.5 * .7 / (1 - a))
+    hint = _hint(answer, [
+        (lambda v: close(abs(v), 1., .01),
+         "The guess at t = T is not so certain: which mean of 1 and -1 is it?"),
+        (lambda v: close(v, x_T, .01), "Something does happen in the step."),
+        (lambda v: close(v, x_T / a**.5, .01), "That would be right without any noise in x_T."),
+        (lambda v: close(v, 0., .001), "Nearly, but 0.7 says a little about the coin."),
+    ], "The step to 0 returns x_0_hat, and that is the mean of x_0 given x_T.")
+    return verdict(answer, lambda v: close(v, true, 5e-4), hint)
+
+def fresh_share(
+    answer=None, # A function of (alpha_bar_t, alpha_bar_prev, eta)
+)->Verdict:
+    "The share of fresh noise, by variance, in the noise after a step of DDIM."
+    def true(now, prev, eta): return eta**2 * (1 - now / prev) / (1 - now)
+    alpha_bar = linear_schedule().alpha_bar.double()
+    inputs = [(alpha_bar[t].item(), alpha_bar[t_prev].item(), eta)
+              for t, t_prev in ((500, 480), (260, 240), (40, 20)) for eta in (0., .5, 1.)]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, lambda *i: true(*i)**.5, inputs),
+         "By variance, not by standard deviation."),
+        (lambda f: _agree(f, lambda now, prev, eta: true(now, prev, eta) * (1 - prev), inputs),
+         "That is sigma squared itself. Which share of all noise in x_t_prev is it?"),
+        (lambda f: _agree(f, lambda now, prev, eta: true(now, prev, 1.) * eta, inputs),
+         "eta is a factor of sigma, so of the standard deviation."),
+    ], "Square (7.4) and divide by the variance of all noise at t_prev.")
+    return verdict(answer, lambda f: _agree(f, true, inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-052
+def undo_ddim(
+    answer=None, # A function of (x_prev, eps_hat, alpha_bar_t, alpha_bar_prev)
+)->Verdict:
+    "The x_t from which a step of DDIM with eta = 0 came."
+    def move(x, eps, to, start):
+        x_0_hat = (x - (1 - start)**.5 * eps) / start**.5
+        return to**.5 * x_0_hat + (1 - to)**.5 * eps
+    x, eps = torch.linspace(-2, 2, 5), torch.tensor([.3, -1., 0., 2., .5])
+    inputs = [(x, eps, .5, .8), (x, eps, .006, .012), (x, eps, .9, 1.)]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, lambda x, e, now, prev: move(x, e, prev, now), inputs),
+         "That is the step itself. Go the other way: from t_prev to t."),
+        (lambda f: _agree(f, lambda x, e, now, prev: now**.5 * x + (1 - now)**.5 * e, inputs),
+         "x_prev is not clean yet: it holds noise already."),
+    ], "Find x_0_hat from x_prev and eps_hat, then noise it to t with the same eps_hat.")
+    return verdict(answer, lambda f: _agree(f, move, inputs), hint)
+
+def blend_noise(
+    answer=None, # A function of (a, b, w): two noises and the weight of a
+)->Verdict:
+    "A blend of two noises that has variance 1."
+    def true(a, b, w): return (w * a + (1 - w) * b) / (w**2 + (1 - w)**2)**.5
+    a, b = torch.tensor([.3, -1., 2.]), torch.tensor([1., .4, -.2])
+    inputs = [(a, b, w) for w in (0., .25, .5, .9, 1.)]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, lambda a, b, w: w * a + (1 - w) * b, inputs),
+         "This is the straight blend. Which variance has it?"),
+        (lambda f: _agree(f, lambda a, b, w: w**.5 * a + (1 - w)**.5 * b, inputs),
+         "That has variance 1 too, but it is not the scaled straight blend."),
+        (lambda f: _agree(f, lambda a, b, w: true(b, a, w), inputs), "w is the weight of a."),
+    ], "Divide by the standard deviation that (3.2) and (3.3) give.")
+    return verdict(answer, lambda f: _agree(f, true, inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-055
+def agreeing(
+    answer=None, # A list of whole numbers
+)->Verdict:
+    "The numbers of steps for which DDIM and DPM do the same."
+    hint = _hint(answer, [
+        (lambda a: list(a) == [1], "And with two steps? Which of them could use the line?"),
+        (lambda a: 3 in list(a), "Three steps: the second is neither first nor last."),
+    ], "Count the steps that are neither the first nor the last.")
+    return verdict(answer, lambda a: sorted(a) == [1, 2], hint)
+
+def line_value(
+    answer=None, # A function of (x_0_hat, before, lambda_before, lambda_t, lambda_prev)
+)->Verdict:
+    "The level D of a step of DPM-Solver++ (2M)."
+    def at_share(share):
+        return lambda x, b, l_b, l_t, l_p: x + share * (l_p - l_t) * (x - b) / (l_t - l_b)
+    inputs = [(.5, .4, -2., -1.5, -1.), (.5, .9, -1., 0., .3), (-.2, -.3, 0., .2, 1.5)]
+    hint = _hint(answer, [
+        (lambda f: _agree(f, at_share(1), inputs), "That is the line at the end of the step."),
+        (lambda f: _agree(f, lambda x, b, *_: 1.5 * x - .5 * b, inputs),
+         "Right only for steps of one length."),
+        (lambda f: _agree(f, at_share(-.5), inputs), "Look ahead, not back."),
+    ], "Slope: difference of the answers over difference of their lambdas. Then half a step ahead.")
+    return verdict(answer, lambda f: _agree(f, at_share(.5), inputs), hint)
+
+# %% ../nbs/19_check.ipynb #check-056
+def order_two(
+    answer=None, # Two numbers: an error, and a number of steps
+)->Verdict:
+    "Error of a second-order sampler with 50 steps, and how many steps first order needs for it."
+    error = .012 * (20 / 50)**2
+    steps = math.ceil(.03 * 20 / error)
+    hint = _hint(answer, [
+        (lambda a: close(a[0], .012 * 20 / 50, 1e-5), "That would be first order."),
+        (lambda a: close(a, [error, steps - .5], 1e-5),
+         "A whole number of steps, and enough of them."),
+        (lambda a: close(a[0], error, 1e-5),
+         "The error is right. First order: the error is a constant over n."),
+    ], "Second order: 2.5 times the steps, the error divided by 2.5 squared.")
+    return verdict(answer, lambda a: close(a[0], error, 1e-5) and a[1] == steps, hint)
+
+def even_times(
+    answer=None, # A function of n that returns n + 1 whole numbers
+)->Verdict:
+    "Steps of the linear schedule that are even in lambda, then 0."
+    alpha_bar = linear_schedule().alpha_bar.double()
+    lambdas = (alpha_bar / (1 - alpha_bar)).log() / 2
+    def near(f, n):
+        times = [int(t) for t in f(n)]
+        if len(times) != n + 1 or times[0] != 500 or times[-2:] != [1, 0]: return False
+        true = torch.linspace(lambdas[500].item(), lambdas[1].item(), n, dtype=torch.float64)
+        best = [int((lambdas - v).abs().argmin()) for v in true]
+        return all(abs(a - b) <= 1 for a, b in zip(times, best))
+    hint = _hint(answer, [
+        (lambda f: f(5)[-1] != 0, "The last entry is 0: n steps have n + 1 ends."),
+        (lambda f: f(5) == [500, 400, 300, 200, 100, 0], "These are even in t."),
+        (lambda f: f(5)[-2] != 1, "The last step before 0 is t = 1."),
+    ], "n even values of lambda from lambda[500] to lambda[1]; for each, the nearest t.")
+    return verdict(answer, lambda f: all(near(f, n) for n in (3, 5, 10)), hint)
+
+# %% ../nbs/19_check.ipynb #check-059
 def atlas_size(
     answer=None, # (width, height) in pixels
 )->Verdict: # Whether it is the sheet's size
@@ -347,7 +639,7 @@ def atlas_size(
     elif given == (right[0] - 2, right[1] - 2): hint = "The margin is on both sides."
     return verdict(answer, lambda a: tuple(a) == right, hint)
 
-# %% ../nbs/19_check.ipynb #check-039
+# %% ../nbs/19_check.ipynb #check-062
 def nearest_index(
     answer=None, # A function of pixels uint8 (m, 3) and a palette uint8 (k, 3), giving (m,)
 )->Verdict: # Whether it finds the nearest colour of each pixel
@@ -367,7 +659,7 @@ def nearest_index(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: np.asarray(a(pixels, palette)).tolist() == index(true), hint)
 
-# %% ../nbs/19_check.ipynb #check-042
+# %% ../nbs/19_check.ipynb #check-065
 def exported_guidance(
     answer=None, # A function of told, untold (B, C, H, W) and the guidance, giving eps_hat
 )->Verdict: # Whether it is the guided eps_hat
@@ -384,7 +676,7 @@ def exported_guidance(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: same(a, lambda g: untold + g * (told - untold)), hint)
 
-# %% ../nbs/19_check.ipynb #check-045
+# %% ../nbs/19_check.ipynb #check-068
 def hint_for(
     answer, # What was given
     cases, # Pairs (is it this mistake? a function of the answer, what to say then)
@@ -397,7 +689,7 @@ def hint_for(
         except Exception: pass
     return otherwise
 
-# %% ../nbs/19_check.ipynb #check-048
+# %% ../nbs/19_check.ipynb #check-071
 def guided(
     answer=None, # A function of (told, untold, g) that returns eps_hat
 )->Verdict:
@@ -413,7 +705,7 @@ def guided(
          "With g = 1 yours already pushes: count g from 0, as this book does."),
     ], "Put in g = 0, which must give untold, and g = 1, which must give told."))
 
-# %% ../nbs/19_check.ipynb #check-051
+# %% ../nbs/19_check.ipynb #check-074
 def strides(
     answer=None, # A function of (n, T) that returns n + 1 whole numbers from T down to 0
 )->Verdict:
@@ -433,7 +725,7 @@ def strides(
         (lambda f: f(3, 7)[0] != 7, "T is not always 500: try n = 3 and T = 7."),
     ], "Try n = 1, n = 30, n = 499: both ends, the number of steps, and how even the gaps are."))
 
-# %% ../nbs/19_check.ipynb #check-054
+# %% ../nbs/19_check.ipynb #check-077
 def dropped(
     answer=None, # A function of (context (B, 5), p, generator) that returns the context (B, 5)
 )->Verdict:
@@ -458,7 +750,7 @@ def dropped(
          "Yours changes the context that it was given."),
     ], "Look at a row with several entries: either all of them are left, or none."))
 
-# %% ../nbs/19_check.ipynb #check-057
+# %% ../nbs/19_check.ipynb #check-080
 def as_bytes(
     answer=None, # A function of x, float of any shape, that returns uint8 of that shape
 )->Verdict:

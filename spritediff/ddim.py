@@ -12,7 +12,7 @@ from .core import check_number, check_whole, make_generator
 from .ddpm import Step, collect, evaluating, look, predict_x_0, set_up
 from .schedule import NoiseSchedule, at, check_t, linear_schedule
 
-# %% ../nbs/07_ddim.ipynb #ddim-006
+# %% ../nbs/07_ddim.ipynb #ddim-008
 def denoise_ddim(
     x:torch.Tensor, # x_t (B, C, H, W)
     t, # Step 1..T
@@ -37,7 +37,7 @@ def denoise_ddim(
               + (1 - alpha_bar_prev - sigma**2).clip(0).sqrt() * pred_noise)
     return x_prev + sigma * z if eta else x_prev
 
-# %% ../nbs/07_ddim.ipynb #ddim-009
+# %% ../nbs/07_ddim.ipynb #ddim-018
 def ddim_times(
     n:int, # How many steps, 1 to T
     timesteps:int=500, # T
@@ -47,7 +47,7 @@ def ddim_times(
     # round(T - k T/n), halves up, in whole numbers
     return [(2 * timesteps * (n - k) + n) // (2 * n) for k in range(n + 1)]
 
-# %% ../nbs/07_ddim.ipynb #ddim-012
+# %% ../nbs/07_ddim.ipynb #ddim-021
 def ddim_steps(
     x_T:torch.Tensor, # Pure noise to start from (B, C, H, W)
     model, # Predicts eps from (x_t, t/T, context)
@@ -68,7 +68,7 @@ def ddim_steps(
             x_t = denoise_ddim(x_t, t, t_prev, step.eps_hat, schedule, eta, seed=generator)
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
 
-# %% ../nbs/07_ddim.ipynb #ddim-027
+# %% ../nbs/07_ddim.ipynb #ddim-036
 def sample_ddim_context(
     n_sample:int, # How many sprites, at least 1
     context, # (n_sample, 5), or one row (5,) for all; None: without context

@@ -13,14 +13,14 @@ from .ddim import ddim_times
 from .ddpm import Step, collect, evaluating, look, predict_x_0, set_up
 from .schedule import NoiseSchedule, at, check_t, linear_schedule
 
-# %% ../nbs/08_dpm.ipynb #dpm-006
+# %% ../nbs/08_dpm.ipynb #dpm-009
 def half_log_snr(
     alpha_bar:torch.Tensor, # Values of alpha_bar, above 0, up to 1
 )->torch.Tensor: # lambda; infinite where alpha_bar is 1
     "lambda = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)) (DPM-Solver++, section 2)."
     return (alpha_bar.log() - (1 - alpha_bar).log()) / 2
 
-# %% ../nbs/08_dpm.ipynb #dpm-009
+# %% ../nbs/08_dpm.ipynb #dpm-012
 def denoise_dpm(
     x:torch.Tensor, # x_t (B, C, H, W)
     t, # Step 1..T
@@ -44,7 +44,7 @@ def denoise_dpm(
     sigma_ratio = ((1 - alpha_bar_prev) / (1 - alpha_bar_t)).sqrt()
     return sigma_ratio * x - alpha_bar_prev.sqrt() * torch.expm1(-h) * D
 
-# %% ../nbs/08_dpm.ipynb #dpm-014
+# %% ../nbs/08_dpm.ipynb #dpm-017
 def dpm_steps(
     x_T:torch.Tensor, # Pure noise to start from (B, C, H, W)
     model, # Predicts eps from (x_t, t/T, context)
@@ -64,7 +64,7 @@ def dpm_steps(
             before = step
     yield Step(0, x_t, x_t, torch.zeros_like(x_t))
 
-# %% ../nbs/08_dpm.ipynb #dpm-024
+# %% ../nbs/08_dpm.ipynb #dpm-029
 def sample_dpm_context(
     n_sample:int, # How many sprites, at least 1
     context, # (n_sample, 5), or one row (5,) for all; None: without context

@@ -14,7 +14,7 @@ import torch
 
 from .core import InputError, check_whole
 
-# %% ../nbs/03_schedule.ipynb #schedule-006
+# %% ../nbs/03_schedule.ipynb #schedule-016
 @dataclass(frozen=True)
 class NoiseSchedule:
     "The sequences beta, alpha and alpha_bar, each (T + 1,); index 0 is the clean picture."
@@ -47,7 +47,7 @@ class NoiseSchedule:
         return NoiseSchedule(self.beta.to(device), self.alpha.to(device),
                              self.alpha_bar.to(device))
 
-# %% ../nbs/03_schedule.ipynb #schedule-008
+# %% ../nbs/03_schedule.ipynb #schedule-018
 @lru_cache
 def linear_schedule(
     timesteps:int=500, # T, at least 1
@@ -58,7 +58,7 @@ def linear_schedule(
     T = check_whole("timesteps", timesteps, 1)
     return NoiseSchedule.from_beta([beta1 + (beta2 - beta1) * t / T for t in range(1, T + 1)])
 
-# %% ../nbs/03_schedule.ipynb #schedule-012
+# %% ../nbs/03_schedule.ipynb #schedule-022
 @lru_cache
 def cosine_schedule(
     timesteps:int=500, # T, at least 1
@@ -69,7 +69,7 @@ def cosine_schedule(
     f = [math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2 for t in range(T + 1)]
     return NoiseSchedule.from_beta([min(1 - f[t] / f[t - 1], 0.999) for t in range(1, T + 1)])
 
-# %% ../nbs/03_schedule.ipynb #schedule-022
+# %% ../nbs/03_schedule.ipynb #schedule-032
 def check_t(
     t, # One whole number, or a tensor of whole numbers with one element or B
     timesteps:int, # T
@@ -83,7 +83,7 @@ def check_t(
                          f"{timesteps}. t = 0 is the clean picture itself.")
     return t.long()
 
-# %% ../nbs/03_schedule.ipynb #schedule-023
+# %% ../nbs/03_schedule.ipynb #schedule-033
 def at(
     sequence:torch.Tensor, # (T + 1,) a sequence of a schedule
     t:torch.Tensor, # int64 (1,) or (B,)
@@ -91,7 +91,7 @@ def at(
     "The entries of a schedule at the steps `t`, shaped for a batch of pictures."
     return sequence[t][:, None, None, None]
 
-# %% ../nbs/03_schedule.ipynb #schedule-024
+# %% ../nbs/03_schedule.ipynb #schedule-034
 def perturb_input(
     x:torch.Tensor, # Clean pictures x_0 (B, C, H, W)
     t, # Step 1..T: one, or (B,)
