@@ -14,6 +14,7 @@ import book, browser
 from in_step import MAP, NBS, ROOT, chapter_map, minutes, notebooks, parts, settings
 
 NAMES = [p.name for p in notebooks()]
+HERE = settings()["doc_host"] + settings()["doc_baseurl"]
 each = pytest.mark.parametrize("name", NAMES)
 
 
@@ -82,7 +83,7 @@ PAGES = {"a.ipynb": md("# A", "## Two words, $x_0$ and `code`\n\n## More {#sec-m
 
 
 @pytest.mark.parametrize("to", ("c.ipynb", "a.ipynb#three-words", "#here", "../README.md", "nothing.png", "http://example.org", "https://",
-                                "https://spritediff.github.io/spritediff/c.html", "a.html"))
+                                f"{HERE}/c.html", "a.html"))
 def test_link_faults_are_found(to):
     site = book.Site(PAGES)
     assert len(book.link_faults(md(f"See [it]({to})."), "b.ipynb", site)) == 1
@@ -90,7 +91,7 @@ def test_link_faults_are_found(to):
 
 
 @pytest.mark.parametrize("to", ("a.ipynb", "a.ipynb#two-words-x_0-and-code", "a.ipynb#sec-more", "a.ipynb#here", "favicon.png",
-                                "https://example.org/a_(b)", "https://spritediff.github.io/spritediff/a.html#here"))
+                                "https://example.org/a_(b)", f"{HERE}/a.html#here"))
 def test_good_links_pass(to): assert not book.link_faults(md(f"See [it]({to})."), "b.ipynb", book.Site(PAGES))
 
 
