@@ -2,7 +2,7 @@
 
     python tests/browser.py 02_viz picture.png [WIDTH [HEIGHT]]    a screenshot of a chapter's page
 """
-import json, os, re, shutil, subprocess, sys, tempfile
+import functools, http.server, json, os, re, shutil, subprocess, sys, tempfile, threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,22 @@ PROCESS = "from nbdev.serve import proc_nbs; proc_nbs(n_workers=0, force=True)"
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync").split()
-PACKAGES = {"@jupyter-widgets/html-manager": "1.0.14", "requirejs": "2.3.7"}
+PACKAGES = {"@jupyter-widgets/html-manager": "1.0.14", "requirejs": "2.3.7", "katex": "0.16.22"}
+SITE = {"jquery": "3.7.1", "mathjax": "3.2.2"}  # what Quarto's pages load besides
 # What a page asks for, and the file of a package that answers
 SCRIPTS = {r"/require(\.min)?\.js$": "requirejs/require.js",
-           r"@jupyter-widgets/(?:html-manager(?:@[^/]*)?/dist/)?([\w.-]+)$": r"@jupyter-widgets/html-manager/dist/\1"}
+           r"@jupyter-widgets/(?:html-manager(?:@[^/]*)?/dist/)?([\w.-]+)$": r"@jupyter-widgets/html-manager/dist/\1",
+           r"/jquery(\.min)?\.js$": "jquery/dist/jquery.min.js", r"mathjax@3[^/]*/(es5/.*)$": r"mathjax/\1"}
+# Elements that stick out of the page to the right, without a box of their own in which they scroll
+STICK_OUT = """() => {
+  const inside = e => { for (let p = e.parentElement; p && p !== document.body; p = p.parentElement)
+    if (["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(p).overflowX)) return true; };
+  return [...document.body.querySelectorAll("*")].filter(e => e.checkVisibility() && !inside(e)
+    && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+    && getComputedStyle(e).position !== "fixed").map(e => e.outerHTML.slice(0, 120)).slice(0, 5);
+}"""
+BROKEN = """() => [...document.images].filter(i => i.complete && !i.naturalWidth && i.checkVisibility())
+    .map(i => i.outerHTML.slice(0, 120))"""
 
 
 def find_browser():
@@ -35,11 +47,11 @@ def missing():
     return ""
 
 
-def packages(folder):
+def packages(folder, wanted=PACKAGES):
     "Install the scripts that pages load into `folder`, unless they are there; return where they are"
-    if not all((folder/"node_modules"/name).is_dir() for name in PACKAGES):
+    if not all((folder/"node_modules"/name).is_dir() for name in wanted):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder/"package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
+        (folder/"package.json").write_text(json.dumps({"private": True, "dependencies": wanted}))
         subprocess.run(["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
                        cwd=folder, check=True, capture_output=True, timeout=600)
     return folder/"node_modules"
@@ -97,6 +109,38 @@ def open_page(browser, text, folder, modules, scripts=True, width=1000, height=9
     page.goto(file.as_uri())
     if scripts and "widget-view+json" in text: page.wait_for_selector(".jupyter-widgets", timeout=60_000)
     page.wait_for_timeout(500)
+    return page
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args): pass
+
+
+@contextmanager
+def served(folder):
+    "The address under which the files in `folder` can be read"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try: yield f"http://127.0.0.1:{server.server_port}/"
+    finally: server.shutdown()
+
+
+def visit(browser, base, name, modules, width=1280, dark=False):
+    "A browser tab with the page `name` of a site; its `.errors` are what it complained about"
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light")
+    page.errors = []
+    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: page.errors.append(str(e)))
+    page.on("response", lambda r: page.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    def reply(route):
+        url, kind = route.request.url, route.request.resource_type
+        if "@jupyter-widgets" in url or not url.startswith(base): return answer(route, modules)
+        if kind != "document": return route.continue_()
+        page_ = route.fetch()  # the files from npm are others than those from the CDN: their checksums too
+        route.fulfill(response=page_, body=re.sub(r' integrity="[^"]*"', "", page_.text()))
+    page.route("**/*", reply)
+    page.goto(base + name)
+    page.wait_for_timeout(1000)
     return page
 
 

@@ -28,6 +28,23 @@ def site_pages(tmp_path_factory):
     return process(tmp_path_factory.mktemp("site"))
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    "A browser; skips where pages cannot be opened"
+    import browser
+    if why := browser.missing(): pytest.skip(why)
+    with browser.chromium() as b: yield b
+
+
+@pytest.fixture(scope="session")
+def modules(tmp_path_factory):
+    "The npm packages that pages load; skips where npm is missing"
+    import shutil
+    import browser
+    if not shutil.which("npm"): pytest.skip("npm is not installed")
+    return browser.packages(tmp_path_factory.mktemp("npm"))
+
+
 @pytest.fixture
 def tiny():
     "A small network of fixed random weights, in eval mode"

@@ -18,16 +18,6 @@ def views(nb):
 def with_widgets(): return [p.name for p in notebooks() if views(nbformat.read(p, as_version=4))]
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    if why := browser.missing(): pytest.skip(why)
-    with browser.chromium() as b: yield b
-
-
-@pytest.fixture(scope="module")
-def modules(chromium, tmp_path_factory): return browser.packages(tmp_path_factory.mktemp("npm"))
-
-
 @pytest.fixture
 def opened(chromium, modules, site_pages, tmp_path):
     "Open the page of a chapter; closed after the test"
@@ -107,6 +97,29 @@ def test_a_picture_without_scripts(opened, name):
         image = frames.nth(i).locator("img").first
         assert image.is_visible() and min(image.bounding_box()[side] for side in ("width", "height")) > 30
         assert len(set(map(tuple, picture(image).reshape(-1, 3)))) > 2, "the picture is empty"
+
+
+@pytest.mark.parametrize("name", [p.name for p in notebooks()])
+def test_pages_fit(opened, name):
+    "Nothing sticks out of a page, on a screen and on a phone; its pictures are there"
+    page = opened(name, width=1280)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(100)
+        assert not page.evaluate(browser.STICK_OUT), f"{name} at a width of {width}"
+    assert not page.evaluate(browser.BROKEN), name
+    assert not page.errors, name
+
+
+BAD_PAGE = """<body style="margin:0"><div style="width:700px">wide</div><img src="data:image/png;base64,AAAA" width=9 height=9>
+<script>console.error("broken")</script>"""
+
+
+def test_pages_that_do_not_fit_are_found(chromium, modules, tmp_path):
+    page = browser.open_page(chromium, BAD_PAGE, tmp_path, modules, width=390)
+    assert len(page.evaluate(browser.STICK_OUT)) == 1 and "wide" in page.evaluate(browser.STICK_OUT)[0]
+    assert len(page.evaluate(browser.BROKEN)) == 1 and page.errors == ["broken"]
+    page.close()
 
 
 def test_mixer_says_that_it_needs_a_kernel(opened):

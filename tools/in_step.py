@@ -10,12 +10,13 @@ from html import escape
 from itertools import takewhile
 from pathlib import Path
 
-import nbformat
+import nbformat, yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 COMMENT = "<!-- Made from nbs/index.ipynb by tools/in_step.py: edit the notebook, not this file. -->"
+MAP = "<!-- chapters -->", "<!-- end of chapters -->"  # between them stands the map
 EXPORT = """
 from nbdev.clean import nbdev_clean
 from nbdev.doclinks import nbdev_export
@@ -66,8 +67,10 @@ def made():
         subprocess.run([sys.executable, "-c", EXPORT], cwd=tmp, env=env, check=True)
         files = [*(tmp/NBS.name).glob("*.ipynb"), *(tmp/LIB.name).glob("*.py")]
         res = {f.relative_to(tmp).as_posix(): f.read_bytes() for f in sorted(files)}
-    index = res.get(f"{NBS.name}/index.ipynb")
-    return {**res, **(readme(nbformat.reads(index.decode(), as_version=4)) if index else {})}
+    name = f"{NBS.name}/index.ipynb"
+    if name not in res: return res
+    res[name] = with_map(res[name].decode(), res).encode()
+    return {**res, **readme(nbformat.reads(res[name].decode(), as_version=4))}
 
 
 def strays(files):
@@ -99,6 +102,58 @@ def update():
     return changed
 
 
+# --- The map of the chapters on the first page
+
+def parts():
+    "The parts of the book, from the site's sidebar: {name: [file of a page, ...]}"
+    site = yaml.safe_load((ROOT/"_quarto.yml").read_text(encoding="utf-8"))
+    return {o["section"]: o["contents"] for o in site["website"]["sidebar"]["contents"] if isinstance(o, dict)}
+
+
+def hidden(cell):
+    "Whether a page leaves out the source of code cell `cell`"
+    d = directives(cell)
+    return bool(d.keys() & {"hide", "export", "exporti", "default_exp"}) or "false" in (d.get("include"), d.get("echo"))
+
+
+def minutes(nb):
+    "Time to read a chapter: 200 words a minute and three seconds a line of code, in steps of five minutes"
+    words = sum(len(c.source.split()) for c in nb.cells if c.cell_type == "markdown")
+    code = [c.source for c in nb.cells if c.cell_type == "code" and not hidden(c)]
+    lines = sum(bool(s.strip()) for source in code for s in source.splitlines())
+    return max(5, 5 * round((words / 200 + lines * 3 / 60) / 5))
+
+
+def title(nb):
+    "Title and subtitle of a notebook"
+    found = [re.sub(r"^(#|>)\s*", "", s) for s in nb.cells[0].source.splitlines() if re.match(r"[#>] ", s)]
+    return found[0], found[1]
+
+
+def chapter_map(files):
+    "All chapters by parts, with links and reading times, as Markdown"
+    res, number, total = [], 0, 0
+    for name, pages in parts().items():
+        lines = []
+        for page in pages:
+            nb = nbformat.reads(files[f"{NBS.name}/{page}"].decode(), as_version=4)
+            (head, about), number = title(nb), number + 1
+            total += minutes(nb)
+            lines.append(f"{number}. [{head}]({page}), {minutes(nb)} min. {about}")
+        res += [f"### {name}", "", *lines, ""]
+    return "\n".join([f"In all, about {round(total / 60)} hours.", "", *res]).rstrip()
+
+
+def with_map(text, files):
+    "The notebook `text` of the first page, with the map of the notebooks among `files` in its place"
+    nb = nbformat.reads(text, as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type != "markdown" or MAP[0] not in cell.source: continue
+        before, _, rest = cell.source.partition(MAP[0])
+        cell.source = f"{before}{MAP[0]}\n\n{chapter_map(files)}\n\n{MAP[1]}{rest.partition(MAP[1])[2]}"
+    return nbformat.writes(nb) + "\n"
+
+
 # --- README.md
 
 def from_root(text):
@@ -113,9 +168,9 @@ def from_root(text):
 
 
 def plain(output):
-    "Whether a Markdown page can show `output`: no widget, no script"
+    "Whether a Markdown page can show `output`: no widget, nothing that stands in for one, no script"
     html = "".join(output.get("data", {}).get("text/html", ""))
-    return VIEW not in output.get("data", {}) and "<script" not in html
+    return VIEW not in output.get("data", {}) and "<script" not in html and 'id="sd-' not in html
 
 
 def readme_cell(cell, first):
@@ -128,10 +183,12 @@ def readme_cell(cell, first):
     if cell.cell_type != "code": return None
     d = directives(cell)
     cell.metadata.alt = d.get("fig-alt") or d.get("fig-cap") or "output"
-    if d.keys() & {"hide", "export", "exporti", "default_exp"} or d.get("include") == "false": return None
+    if hidden(cell) and d.get("echo") != "false" and "readme" not in d: return None
     cell.source = "\n".join(s for s in cell.source.splitlines() if not re.match(r"\s*#\s*\|", s)).strip()
-    if d.get("echo") == "false": cell.source = ""
+    if d.get("echo") == "false" or "readme" in d: cell.source = ""  # readme: a picture for README.md alone
     cell.outputs = [] if d.get("output") == "false" else [o for o in cell.outputs if plain(o)]
+    for o in cell.outputs:  # one picture, not two forms of it
+        if "image/png" in o.get("data", {}): o.data.pop("image/jpeg", None)
     return cell if cell.source or cell.outputs else None
 
 
