@@ -28,7 +28,7 @@ from .sprites import CLASSES, to_images
 from .unet import ContextUnet
 from .viz import frame_sheets, make_folder, save_gif, save_png, sheet
 
-# %% ../nbs/12_generation.ipynb #generation-006
+# %% ../nbs/12_generation.ipynb #generation-007
 FORMAT = 1 # Of the description below; a file with a higher one is from a newer version
 SCHEDULE = dict(kind="linear", timesteps=500, beta1=1e-4, beta2=0.02) # of `linear_schedule()`
 
@@ -59,7 +59,7 @@ def network_of(
         raise InputError(f"the weights' description lacks a network ({type(e).__name__}: {e}); "
                          "expected sizes and classes. Write it again with save_weights.") from None
 
-# %% ../nbs/12_generation.ipynb #generation-009
+# %% ../nbs/12_generation.ipynb #generation-010
 @contextmanager
 def replacing(
     path, # File to write; its folder must exist
@@ -90,7 +90,7 @@ def save_weights(
         part.write_bytes(save(state, {"config": json.dumps(describe(model))}))
     return path
 
-# %% ../nbs/12_generation.ipynb #generation-010
+# %% ../nbs/12_generation.ipynb #generation-011
 def load_weights(
     path, # A file of `save_weights`
     device=None, # See `default_device`
@@ -111,7 +111,7 @@ def load_weights(
                          "Check the path, or write the file again.") from None
     return model.to(device, memory_format=torch.channels_last).eval()
 
-# %% ../nbs/12_generation.ipynb #generation-012
+# %% ../nbs/12_generation.ipynb #generation-013
 def save_pretrained(
     model:ContextUnet, # What to save
     folder, # Made if missing
@@ -151,7 +151,7 @@ def load_pretrained(
                              f"{key}; expected {str(ours[key])[:200]}. Copy both again.")
     return model
 
-# %% ../nbs/12_generation.ipynb #generation-018
+# %% ../nbs/12_generation.ipynb #generation-019
 def check_steps(
     sampler:str, # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
@@ -168,7 +168,7 @@ def check_steps(
                          "Use ddim or dpm for fewer.")
     return steps
 
-# %% ../nbs/12_generation.ipynb #generation-020
+# %% ../nbs/12_generation.ipynb #generation-021
 def check_eta(
     sampler:str, # 'ddim', 'dpm' or 'ddpm'
     eta:float=None, # Share of DDPM's randomness, 0 to 1; None: 1 for ddim, 0 for the others
@@ -180,7 +180,7 @@ def check_eta(
                          "Leave it out, or use ddim.")
     return eta
 
-# %% ../nbs/12_generation.ipynb #generation-021
+# %% ../nbs/12_generation.ipynb #generation-022
 def sampling_steps(
     x_T:torch.Tensor, # Pure noise to start from (B, C, H, W)
     model, # Predicts eps from (x_t, t/T, context)
@@ -196,7 +196,7 @@ def sampling_steps(
     if sampler == "dpm": return dpm_steps(x_T, model, steps, **kwargs)
     return ddim_steps(x_T, model, steps, eta=eta, seed=seed, **kwargs)
 
-# %% ../nbs/12_generation.ipynb #generation-023
+# %% ../nbs/12_generation.ipynb #generation-024
 def generate(
     n:int=32, # How many sprites
     context="all", # Text for `parse_context`, a tensor (n, n_cfeat), None; 'all': classes in turn
@@ -228,7 +228,7 @@ def generate(
     else: samples, frames = sample_ddim_context(n, rows, steps, eta, **settings)
     return dict(samples=samples, **_write(folder, samples, frames, colours))
 
-# %% ../nbs/12_generation.ipynb #generation-024
+# %% ../nbs/12_generation.ipynb #generation-025
 def _write(folder, samples, frames, colours):
     "Write the sheet, the animation and the single sprites; their paths."
     ncol = -(-len(samples) // 4) if len(samples) > 8 else len(samples)

@@ -17,7 +17,7 @@ from .generation import check_steps, load_pretrained, sampling_steps
 from .sprites import CLASSES
 from .viz import frame_html, sheet, with_fallback
 
-# %% ../nbs/13_mixer.ipynb #mixer-006
+# %% ../nbs/13_mixer.ipynb #mixer-007
 def run_until(
     steps, # A generator
     stop:threading.Event, # Ends the run when it is set
@@ -30,7 +30,7 @@ def run_until(
             callback(i, step)
     return True
 
-# %% ../nbs/13_mixer.ipynb #mixer-009
+# %% ../nbs/13_mixer.ipynb #mixer-010
 def mixer_controls(
     n:int=8, # How many sprites, for the button's text
     classes=CLASSES, # Names of the context's entries, a slider each
@@ -53,14 +53,14 @@ def mixer_controls(
                                tooltip="Stop the sampler after its present step"),
             "progress": w.IntProgress(0, min=0, max=25, layout=w.Layout(width="200px"))}
 
-# %% ../nbs/13_mixer.ipynb #mixer-011
+# %% ../nbs/13_mixer.ipynb #mixer-012
 NOTE = ("This is the saved state of a panel that needs a running Python: open the chapter as a "
         "notebook to generate sprites yourself.")
 NOTE_HTML = ("<style>.sd-needs-kernel {display: none} .jupyter-widgets-disconnected "
              ".sd-needs-kernel {display: block; font-style: italic}</style>"
              f'<div class="sd-needs-kernel">{NOTE}</div>')
 
-# %% ../nbs/13_mixer.ipynb #mixer-012
+# %% ../nbs/13_mixer.ipynb #mixer-013
 class ContextMixer:
     "The panel of `context_mixer`: its widgets are in `controls`; `wait` is for code."
     def __init__(self,
@@ -87,24 +87,27 @@ class ContextMixer:
         c["sampler"].observe(self._on_sampler, "value")
         with_fallback(self.box, lambda: (self.result.value or self.status.value) + f"<p>{NOTE}</p>")
 
-    def generate(self):
-        "Start sampling in a thread; a second call while one runs does nothing."
-        if self.thread and self.thread.is_alive(): return
-        self.stop.clear()
-        self._busy(True)
-        self.thread = threading.Thread(target=self._run, args=(self.settings(),), daemon=True)
-        self.thread.start()
-
-    def wait(self,
-        timeout:float=None, # Seconds; None: as long as it takes
-    )->bool: # Whether the run has ended
-        "Wait for the run that is under way."
-        if self.thread: self.thread.join(timeout)
-        return not (self.thread and self.thread.is_alive())
-
     def _ipython_display_(self): self.box._ipython_display_()
 
-# %% ../nbs/13_mixer.ipynb #mixer-013
+# %% ../nbs/13_mixer.ipynb #mixer-014
+@patch
+def generate(self:ContextMixer):
+    "Start sampling in a thread; a second call while one runs does nothing."
+    if self.thread and self.thread.is_alive(): return
+    self.stop.clear()
+    self._busy(True)
+    self.thread = threading.Thread(target=self._run, args=(self.settings(),), daemon=True)
+    self.thread.start()
+
+@patch
+def wait(self:ContextMixer,
+    timeout:float=None, # Seconds; None: as long as it takes
+)->bool: # Whether the run has ended
+    "Wait for the run that is under way."
+    if self.thread: self.thread.join(timeout)
+    return not (self.thread and self.thread.is_alive())
+
+# %% ../nbs/13_mixer.ipynb #mixer-015
 @patch
 def settings(self:ContextMixer)->dict: # context (1, n_cfeat), sampler, steps, guidance, seed
     "What the controls say now."
@@ -123,7 +126,7 @@ def describe_mixture(
     return (f"{', '.join(mixture) or 'no context'}; {sampler}, "
             f"{check_steps(sampler, steps)} steps, guidance {guidance:g}, seed {seed}")
 
-# %% ../nbs/13_mixer.ipynb #mixer-016
+# %% ../nbs/13_mixer.ipynb #mixer-018
 @patch
 def _run(self:ContextMixer, settings):
     "What the thread does."
@@ -156,7 +159,7 @@ def _show(self:ContextMixer, i, total, step, words):
     self.picture = {"": (sheet(step.x_t.cpu(), ncol=8, scale=1), 4)}
     self.result.value = frame_html(self.picture, f"{words}, t = {step.t}")
 
-# %% ../nbs/13_mixer.ipynb #mixer-017
+# %% ../nbs/13_mixer.ipynb #mixer-019
 @patch
 def _before(self:ContextMixer, results):
     "The history: earlier results, newest first."
@@ -172,7 +175,7 @@ def _on_sampler(self:ContextMixer, change):
     "DDPM takes all steps."
     self.controls["steps"].disabled = change["new"] == "ddpm"
 
-# %% ../nbs/13_mixer.ipynb #mixer-019
+# %% ../nbs/13_mixer.ipynb #mixer-021
 def context_mixer(
     model=None, # A network, or a name or path for `load_pretrained`; None: 'sprites'
     n:int=8, # How many sprites at a time, 1 to 64

@@ -28,7 +28,7 @@ from .generation import replacing
 from .sprites import CLASSES, SIZE
 from .viz import sheet
 
-# %% ../nbs/14_own.ipynb #own-008
+# %% ../nbs/14_own.ipynb #own-010
 def rgba(
     frame, # A Pillow image of any mode
 )->np.ndarray: # uint8 (H, W, 4): red, green, blue, alpha
@@ -39,7 +39,7 @@ def rgba(
     alpha = np.where(deep == frame.info.get("transparency", -1), 0, 255)
     return np.stack([grey, grey, grey, alpha], -1).astype(np.uint8)
 
-# %% ../nbs/14_own.ipynb #own-010
+# %% ../nbs/14_own.ipynb #own-012
 def on_ground(
     pixels:np.ndarray, # uint8 (..., 4), from `rgba`, or (..., 3), which stay as they are
     ground:tuple, # (red, green, blue), 0 to 255
@@ -63,7 +63,7 @@ def ground_colour(
                          "colour. Pass one such as 'white' or '#30204c'.")
     return colour
 
-# %% ../nbs/14_own.ipynb #own-014
+# %% ../nbs/14_own.ipynb #own-016
 FORMATS = ("PNG", "GIF", "BMP", "WEBP", "JPEG")
 MAX_PIXELS = 4096 * 4096 # Of one picture; an animation may have four times as many in all
 
@@ -101,7 +101,7 @@ def opened(
         raise InputError(f"cannot be read ({str(e) or type(e).__name__}); expected a whole "
                          "picture. Save it again.") from None
 
-# %% ../nbs/14_own.ipynb #own-015
+# %% ../nbs/14_own.ipynb #own-017
 def read_picture(
     path, # A PNG, GIF, BMP, WebP or JPEG file
 )->list: # A uint8 (H, W, 4) for each frame; a still picture has one
@@ -113,7 +113,7 @@ def read_picture(
             frames.append(rgba(image))
     return frames
 
-# %% ../nbs/14_own.ipynb #own-018
+# %% ../nbs/14_own.ipynb #own-020
 def cut(
     pixels:np.ndarray, # uint8 (H, W, 4)
     cell:tuple, # Height and width of a cell
@@ -138,7 +138,7 @@ def is_empty(
     "Which cells show nothing: all of one colour, or fully transparent."
     return (cells == cells[:, :1, :1]).all((1, 2, 3)) | (cells[..., 3] == 0).all((1, 2))
 
-# %% ../nbs/14_own.ipynb #own-023
+# %% ../nbs/14_own.ipynb #own-025
 SIDES = range(8, 65, 4) # Heights and widths that a sprite may have
 
 def as_pair(
@@ -172,7 +172,7 @@ def nearest_size(
     "The nearest size that a network can have; of two as near, the larger."
     return tuple(min(SIDES, key=lambda side: (abs(side - n), -side)) for n in size)
 
-# %% ../nbs/14_own.ipynb #own-026
+# %% ../nbs/14_own.ipynb #own-028
 def enlargement(
     picture:np.ndarray, # uint8 (H, W, 3)
 )->int: # 1: it is not enlarged
@@ -183,6 +183,7 @@ def enlargement(
     longest = max(1, max(picture.shape[:2]) // min(SIDES))
     return max(k for k in range(1, min(factor, longest) + 1) if factor % k == 0)
 
+# %% ../nbs/14_own.ipynb #own-029
 def trim(
     picture:np.ndarray, # uint8 (H, W, 3)
     ground:tuple, # Colour of the background
@@ -204,7 +205,7 @@ def centred(
     result[y:y + picture.shape[0], x:x + picture.shape[1]] = picture
     return result
 
-# %% ../nbs/14_own.ipynb #own-029
+# %% ../nbs/14_own.ipynb #own-032
 def block_colours(
     picture:np.ndarray, # uint8 (H, W, 3), sides multiples of `k`
     k:int, # Side of a block, at least 1
@@ -225,7 +226,7 @@ def block_colours(
         counts[y] = run.max(1) + 1
     return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.uint8), counts
 
-# %% ../nbs/14_own.ipynb #own-032
+# %% ../nbs/14_own.ipynb #own-035
 def reduce_blocks(
     picture:np.ndarray, # uint8 (H, W, 3)
     size:tuple, # Height and width that the result may have at most
@@ -249,6 +250,7 @@ def reduce_blocks(
                 best = colours, counts.sum() / counts.size
     return best[0]
 
+# %% ../nbs/14_own.ipynb #own-036
 def fit(
     picture:np.ndarray, # uint8 (h, w, 3)
     size:tuple, # Height and width of the result
@@ -267,7 +269,7 @@ def fit(
     if not fits(small): small, done = reduce_blocks(small, size, ground), "reduced"
     return centred(small, size, ground), done
 
-# %% ../nbs/14_own.ipynb #own-049
+# %% ../nbs/14_own.ipynb #own-052
 FEW = 20 # A class with fewer sprites than this gets a warning
 
 class Report(dict):
@@ -296,7 +298,7 @@ class Report(dict):
             lines.append(f"  {_listed(paths)}: {reason}")
         return "\n".join(lines + [f"warning: {text}" for text in self["warnings"]])
 
-# %% ../nbs/14_own.ipynb #own-050
+# %% ../nbs/14_own.ipynb #own-053
 def _classes(n): return f"{n} class{'es' * (n != 1)}"
 
 def _listed(items, most=4):
@@ -304,7 +306,7 @@ def _listed(items, most=4):
     items = list(items)
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
-# %% ../nbs/14_own.ipynb #own-051
+# %% ../nbs/14_own.ipynb #own-054
 @dataclass(repr=False)
 class SpriteSet:
     "Sprites of one size with their classes, and a report on how they were read."
@@ -318,7 +320,7 @@ class SpriteSet:
         n, height, width, _ = self.images.shape
         return f"SpriteSet({n} sprites of {height}x{width} in {_classes(len(self.classes))})"
 
-# %% ../nbs/14_own.ipynb #own-053
+# %% ../nbs/14_own.ipynb #own-056
 def count_duplicates(
     images:np.ndarray, # uint8 (n, H, W, 3), sides multiples of 4
 )->tuple: # Exact duplicates, near-duplicates that are not exact ones
@@ -335,7 +337,7 @@ def count_duplicates(
         for key, before in zip(mine, known): before.add(key)
     return exact, near
 
-# %% ../nbs/14_own.ipynb #own-057
+# %% ../nbs/14_own.ipynb #own-060
 def files_below(
     folder:Path, # Where to look
     seen:set, # Folders that were read before; those read now are added
@@ -364,7 +366,7 @@ def files_below(
         if deep: todo += below[::-1]
     return files, folders, hidden
 
-# %% ../nbs/14_own.ipynb #own-060
+# %% ../nbs/14_own.ipynb #own-063
 def find_pictures(
     path:Path, # A folder, or one file
     classes, # Names of the classes to take, in order; None: all
@@ -395,7 +397,7 @@ def find_pictures(
                     if name not in names})
     return [(file, i) for i, name in enumerate(names) for file in there[name]], names, hidden
 
-# %% ../nbs/14_own.ipynb #own-061
+# %% ../nbs/14_own.ipynb #own-064
 def _one_name(name, classes):
     "The names of a single class: the one given, or `name`."
     if classes and len(classes) > 1:
@@ -409,7 +411,7 @@ def _is_picture(path):
         with opened(path): return True
     except InputError: return False
 
-# %% ../nbs/14_own.ipynb #own-062
+# %% ../nbs/14_own.ipynb #own-065
 def readable(
     name, # A name of a file
 )->str: # The same, printable
@@ -430,7 +432,7 @@ def class_names(
                          "('hero', 'food') or 'hero,food'.")
     return tuple(map(str, names))
 
-# %% ../nbs/14_own.ipynb #own-065
+# %% ../nbs/14_own.ipynb #own-068
 MAX_BYTES = 2 ** 31 # Of all arrays of a file, unpacked
 MAX_CLASSES = 1000
 
@@ -460,7 +462,7 @@ def as_labels(
                          f"{MAX_CLASSES - 1}. Number the classes from 0.")
     return labels.astype(np.int64)
 
-# %% ../nbs/14_own.ipynb #own-066
+# %% ../nbs/14_own.ipynb #own-069
 def array_classes(
     labels:np.ndarray, # int64 (n,)
     wide:int, # How many classes one-hot rows have; 0: they were whole numbers
@@ -478,7 +480,7 @@ def array_classes(
     return (tuple(f"class {i}" for i in range(least)),
             f"no class names in the file: named class 0 to class {least - 1}")
 
-# %% ../nbs/14_own.ipynb #own-068
+# %% ../nbs/14_own.ipynb #own-071
 def read_arrays(
     path:Path, # An .npz file, a .npy file of sprites with one of labels beside it, or their folder
 )->dict: # images, labels and perhaps classes and group
@@ -502,7 +504,7 @@ def read_arrays(
                          "Save it with np.savez(path, images=..., labels=...).")
     return arrays
 
-# %% ../nbs/14_own.ipynb #own-069
+# %% ../nbs/14_own.ipynb #own-072
 def _loaded(path, read):
     "What `read` makes of a file; whatever goes wrong raises `InputError`."
     try: return read(path)
@@ -529,7 +531,7 @@ def _npy_pair(path):
                          "Put these two into a folder of their own.")
     return sprites[0], labels[0]
 
-# %% ../nbs/14_own.ipynb #own-072
+# %% ../nbs/14_own.ipynb #own-075
 def drawn_size(
     pictures, # A few pictures of one size, uint8 (H, W, 3)
 )->tuple: # (height, width)
@@ -558,7 +560,7 @@ def common_size(
         except InputError: pass
     return drawn_size(pictures)
 
-# %% ../nbs/14_own.ipynb #own-074
+# %% ../nbs/14_own.ipynb #own-077
 def _sprites_of(file, cutting):
     "Frames of a picture file, or the cells of its frames, as a list of uint8 (h, w, 4)."
     frames = read_picture(file)
@@ -591,7 +593,7 @@ def _from_pictures(path, size, classes, ground, cutting, facts, progress):
     facts["warnings"] += _about_files(path, [file for file, _ in found if file not in skipped])
     return np.stack(images), np.array(labels, np.int64), names, np.array(groups)
 
-# %% ../nbs/14_own.ipynb #own-075
+# %% ../nbs/14_own.ipynb #own-078
 def _below(file, path):
     "The path of a file within the folder that was asked for, printable."
     return readable(file.relative_to(path).as_posix() if path.is_dir() and file != path
@@ -617,7 +619,7 @@ def _about_files(path, files):
     if deep: yield f"{deep} files lie deeper than their class folder; they count to that class"
     if jpeg: yield f"{jpeg} JPEG files: saving as JPEG blurs pixel art; PNG keeps it"
 
-# %% ../nbs/14_own.ipynb #own-076
+# %% ../nbs/14_own.ipynb #own-079
 def _from_arrays(path, size, classes, ground, facts):
     "Images, labels, names and groups of arrays; `facts` is filled in."
     arrays = read_arrays(path)
@@ -652,7 +654,7 @@ def _stored_names(classes):
                          "expected names. Save them as np.array(['hero', 'food']).")
     return class_names([readable(name) for name in classes.tolist()])
 
-# %% ../nbs/14_own.ipynb #own-078
+# %% ../nbs/14_own.ipynb #own-081
 def _warnings(images, labels, names, groups):
     "What the user should know about the sprites before training, a text each."
     counts = np.bincount(labels, minlength=len(names))
@@ -688,7 +690,7 @@ def _is_arrays(path):
         raise InputError(f"cannot open {str(path)!r} ({why}); expected a folder of pictures, a "
                          "picture, or a file of arrays. Check the path.") from None
 
-# %% ../nbs/14_own.ipynb #own-079
+# %% ../nbs/14_own.ipynb #own-082
 def load_sprites(
     path, # Folder of pictures, one picture, .npz file, or the course's .npy files
     size=None, # 16, (24, 16) or '24x16': multiples of 4 from 8 to 64; None: the most frequent
@@ -726,7 +728,7 @@ def load_sprites(
                     duplicates=exact, near=near, **facts)
     return SpriteSet(images, labels, names, groups, report)
 
-# %% ../nbs/14_own.ipynb #own-089
+# %% ../nbs/14_own.ipynb #own-090
 def contact_sheet(
     sprites:SpriteSet, # From `load_sprites`
     ncol:int=16, # Sprites a row
@@ -743,7 +745,7 @@ def contact_sheet(
         pages.append(page)
     return sheet(np.concatenate(pages), ncol=ncol, scale=max(1, 48 // max(height, width)))
 
-# %% ../nbs/14_own.ipynb #own-093
+# %% ../nbs/14_own.ipynb #own-094
 def save_npz(
     sprites:SpriteSet, # From `load_sprites`
     path, # File to write; its folder must exist

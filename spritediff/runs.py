@@ -8,7 +8,7 @@ __all__ = ['COLUMNS', 'SETTINGS', 'training_data', 'first_network', 'save_state'
            'draw_progress', 'run_command', 'model_card', 'noting_signals', 'train_sprites', 'check_asked',
            'saved_settings', 'local_device', 'run_in_folder', 'RunFolder']
 
-# %% ../nbs/15_runs.ipynb #runs-004
+# %% ../nbs/15_runs.ipynb #runs-005
 import csv
 import hashlib
 import inspect
@@ -41,7 +41,7 @@ from .training import (TrainingState, check_settings, progress_bar, tick, to_dev
 from .unet import ContextUnet, load_state
 from .viz import make_folder, sheet
 
-# %% ../nbs/15_runs.ipynb #runs-006
+# %% ../nbs/15_runs.ipynb #runs-007
 def training_data(
     data=None, # Your sprites, a path for `load_sprites`; None: the package's own
     sprites:int=20_000, # How many to draw for an epoch
@@ -69,7 +69,7 @@ def training_data(
                              found.classes)
     return images, labels, found.classes, source
 
-# %% ../nbs/15_runs.ipynb #runs-009
+# %% ../nbs/15_runs.ipynb #runs-010
 def first_network(
     images, # uint8 (n, H, W, 3)
     labels:np.ndarray, # int64 (n,)
@@ -88,7 +88,7 @@ def first_network(
                          f"{missing[0]} among them. Rename classes, or start without weights.")
     return model, np.array([model.classes.index(name) for name in classes])[labels]
 
-# %% ../nbs/15_runs.ipynb #runs-012
+# %% ../nbs/15_runs.ipynb #runs-013
 def save_state(
     state:TrainingState, # To be saved
     path, # File to write
@@ -105,6 +105,7 @@ def save_state(
                     order=state.order, facts=facts), file)
     with replacing(path) as part: part.write_bytes(file.getbuffer())
 
+# %% ../nbs/15_runs.ipynb #runs-014
 def load_checkpoint(
     state:TrainingState, # Filled in
     path, # A file of `save_state`
@@ -130,7 +131,7 @@ def fingerprint(
     mix.update(np.ascontiguousarray(labels, np.int64))
     return mix.hexdigest()[:16]
 
-# %% ../nbs/15_runs.ipynb #runs-017
+# %% ../nbs/15_runs.ipynb #runs-019
 class SharedBatchNorm(nn.BatchNorm2d):
     "Batch normalisation over the parts of all processes."
     def forward(self, x): # (B, C, H, W) -> the same
@@ -164,7 +165,7 @@ def add_up(
     "Sum over all processes; gradients pass through."
     return AddUp.apply(x) if dist.is_initialized() else x
 
-# %% ../nbs/15_runs.ipynb #runs-020
+# %% ../nbs/15_runs.ipynb #runs-022
 class Group:
     "The processes that share a run; `torchrun` started them."
     def __init__(self,
@@ -201,6 +202,7 @@ class Group:
         self.stop = bool(flat[-1] > 0) # one asks, all stop at the same step
         return flat[-2] # the loss of the whole batch
 
+# %% ../nbs/15_runs.ipynb #runs-023
 def processes()->int: # 1 unless torchrun started several
     "How many processes share this run."
     return int(os.environ.get("WORLD_SIZE", 1))
@@ -209,7 +211,7 @@ def first_process()->bool:
     "Is this the process that writes and talks?"
     return int(os.environ.get("RANK", 0)) == 0
 
-# %% ../nbs/15_runs.ipynb #runs-025
+# %% ../nbs/15_runs.ipynb #runs-028
 COLUMNS = "step", "epoch", "lr", "loss", "seconds"
 
 def open_log(
@@ -235,7 +237,7 @@ def read_log(
             except ValueError: pass # the header, or half a line
     return rows
 
-# %% ../nbs/15_runs.ipynb #runs-026
+# %% ../nbs/15_runs.ipynb #runs-029
 def draw_progress(
     folder:Path, # Of the run
     state:TrainingState, # Its averaged network draws
@@ -258,7 +260,7 @@ def draw_progress(
         Image.fromarray(sheet(samples, ncol=8)).save(part, "PNG")
     with replacing(folder/"loss.png") as part: figure.savefig(part, format="png", dpi=100)
 
-# %% ../nbs/15_runs.ipynb #runs-028
+# %% ../nbs/15_runs.ipynb #runs-031
 def run_command(
     settings:dict, # Of `train_sprites`
 )->str: # 'spritediff train --epochs 2 ...'
@@ -285,7 +287,7 @@ def model_card(
             "steps.\n- **Limits**: it knows the kinds of things in its data and nothing else; "
             "mixtures of classes are extrapolation.\n")
 
-# %% ../nbs/15_runs.ipynb #runs-031
+# %% ../nbs/15_runs.ipynb #runs-034
 @contextmanager
 def noting_signals(): # Yields a list that is empty until a signal has come
     "Ctrl-C and SIGTERM are noted instead of acted upon; the second acts."
@@ -301,7 +303,7 @@ def noting_signals(): # Yields a list that is empty until a signal has come
     finally:
         for number, handler in before.items(): signal.signal(number, handler)
 
-# %% ../nbs/15_runs.ipynb #runs-034
+# %% ../nbs/15_runs.ipynb #runs-037
 def train_sprites(
     out="results/train", # Folder of the run
     data=None, # Your sprites, a path for `load_sprites`; None: the package's own
@@ -335,7 +337,7 @@ def train_sprites(
     finally:
         if group: dist.destroy_process_group()
 
-# %% ../nbs/15_runs.ipynb #runs-035
+# %% ../nbs/15_runs.ipynb #runs-038
 SETTINGS = ("data", "sprites", "epochs", "batch_size", "lr", "seed", "precision", "emphasis",
             "mirror", "size", "classes", "start") # These make a run what it is
 
@@ -370,7 +372,7 @@ def local_device(
         return device
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
-# %% ../nbs/15_runs.ipynb #runs-037
+# %% ../nbs/15_runs.ipynb #runs-040
 def run_in_folder(
     out:Path, asked:dict, device, group, minutes, sheets, progress, # See `train_sprites`
 )->Path: # The folder
@@ -409,7 +411,7 @@ def run_in_folder(
                                 f"spritediff train --out {out} --resume")
     return out
 
-# %% ../nbs/15_runs.ipynb #runs-038
+# %% ../nbs/15_runs.ipynb #runs-041
 class RunFolder:
     "The files of a run. Only the first process of a group writes."
     def __init__(self,
@@ -439,29 +441,31 @@ class RunFolder:
                                  "Give it back, or begin a new run.")
         self.seconds = saved["seconds"]
 
-    def note(self,
-        loss:float, # Of the step just done
-        epoch:int, # It belongs to
-    )->None:
-        "A row in the log; a loss that is no number ends the run."
-        step, lr = self.state.step, self.state.optimizer.param_groups[0]["lr"]
-        if not math.isfinite(loss):
-            raise InputError(f"the loss is {loss} at step {step}; expected a finite number. Begin a "
-                             f"new run with a smaller lr than {lr:g}, or in float32.")
-        self.losses.append(loss)
-        self.stamps = [*self.stamps, time.perf_counter()][:10]
-        if not self.writes: return
-        row = step, epoch, f"{lr:.6g}", f"{loss:.6g}", f"{self.time():.2f}"
-        try: csv.writer(self.log).writerow(row)
-        except OSError as e:
-            raise InputError(f"cannot write the log in {str(self.path)!r} ({e.strerror}); expected "
-                             "room for it. Free some space.") from None
-
     def time(self)->float: # Seconds
         "Time in training, earlier parts of the run included."
         return self.seconds + time.perf_counter() - self.began
 
-# %% ../nbs/15_runs.ipynb #runs-039
+# %% ../nbs/15_runs.ipynb #runs-042
+@patch
+def note(self:RunFolder,
+    loss:float, # Of the step just done
+    epoch:int, # It belongs to
+)->None:
+    "A row in the log; a loss that is no number ends the run."
+    step, lr = self.state.step, self.state.optimizer.param_groups[0]["lr"]
+    if not math.isfinite(loss):
+        raise InputError(f"the loss is {loss} at step {step}; expected a finite number. Begin a "
+                         f"new run with a smaller lr than {lr:g}, or in float32.")
+    self.losses.append(loss)
+    self.stamps = [*self.stamps, time.perf_counter()][:10]
+    if not self.writes: return
+    row = step, epoch, f"{lr:.6g}", f"{loss:.6g}", f"{self.time():.2f}"
+    try: csv.writer(self.log).writerow(row)
+    except OSError as e:
+        raise InputError(f"cannot write the log in {str(self.path)!r} ({e.strerror}); expected "
+                         "room for it. Free some space.") from None
+
+# %% ../nbs/15_runs.ipynb #runs-043
 @patch
 def save(self:RunFolder, finished:bool=False)->None:
     "The checkpoint, the record, and the averaged weights as a folder for `load_pretrained`."
@@ -487,6 +491,7 @@ def draw(self:RunFolder,
     "Sheet and loss curve."
     if self.writes: draw_progress(self.path, self.state, epoch)
 
+# %% ../nbs/15_runs.ipynb #runs-044
 @patch
 def estimate(self:RunFolder,
     total:int, # Steps of the whole run

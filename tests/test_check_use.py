@@ -1,0 +1,145 @@
+"""The checks of chapters 12 to 15: right and wrong answers, and what they say."""
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spritediff as sd
+
+
+def beside(path, pieces):
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "w") as file: file.writelines(pieces)
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
+
+
+def litter(path, pieces):
+    with open(f"{path}.part", "w") as file: file.writelines(pieces)
+    os.replace(f"{path}.part", path)
+
+
+def swallow(path, pieces):
+    try: beside(path, pieces)
+    except OSError: pass
+
+
+def direct(path, pieces):
+    with open(path, "w") as file:
+        for piece in pieces: file.write(piece)
+
+
+def gone(path, pieces):
+    path.unlink()
+    beside(path, pieces)
+
+
+def first_only(path, pieces): beside(path, [next(iter(pieces))])
+def at_once(path, pieces): Path(path).write_text("".join(pieces))
+
+
+def in_time(steps, seconds, clock):
+    end, done = clock() + seconds, []
+    for step in steps:
+        done.append(step)
+        if clock() >= end: break
+    return done
+
+
+def late(steps, seconds, clock):
+    end, done = clock() + seconds, []
+    for step in steps:
+        if clock() > end: break
+        done.append(step)
+    return done
+
+
+def one_more(steps, seconds, clock):
+    end, done, over = clock() + seconds, [], False
+    for step in steps:
+        if over: break
+        done.append(step)
+        over = clock() >= end
+    return done
+
+
+def from_zero(steps, seconds, clock):
+    done = []
+    for step in steps:
+        done.append(step)
+        if clock() >= seconds: break
+    return done
+
+
+def frequent(block):
+    colours, counts = np.unique(block.reshape(-1, 3), axis=0, return_counts=True)
+    return colours[np.lexsort((colours @ (.299, .587, .114), -counts))[0]]
+
+
+def lightest(block):
+    colours, counts = np.unique(block.reshape(-1, 3), axis=0, return_counts=True)
+    return colours[np.lexsort((-(colours @ (.299, .587, .114)), -counts))[0]].tolist()
+
+
+def together(parts):
+    n = sum(k for k, _, _ in parts)
+    mean = sum(k * m for k, m, _ in parts) / n
+    return mean, sum(k * (v + (m - mean) ** 2) for k, m, v in parts) / n
+
+
+def within(parts): return together(parts)[0], sum(k * v for k, _, v in parts) / sum(k for k, _, _ in parts)
+def plain(parts): return tuple(sum(p[i] for p in parts) / len(parts) for i in (1, 2))
+
+
+def buffers(size):
+    import torch
+    with torch.device("meta"): return sum(size(b) for b in sd.ContextUnet(3, 64, 5, 16).buffers())
+
+
+TABLE = [
+    ("first_four", (True, False, True), "Right."), ("first_four", [True] * 3, "later steps"), ("first_four", [False] * 3, "eta=0"),
+    ("first_four", (True, True, False), "after the first"), ("first_four", (True, False), "Not yet"),
+    ("evaluations", (1600, 800, 960, 32000), "Right."), ("evaluations", (800, 800, 480, 16000), "guidance"), ("evaluations", (50, 25, 30, 1000), "all 32"),
+    ("evaluations", (1600, 800, 960, 16000), "Multiply"), ("evaluations", 1600, "Not yet"),
+    ("write_whole", beside, "Right."), ("write_whole", direct, "half a file"), ("write_whole", at_once, "half a file"), ("write_whole", gone, "half a file"),
+    ("write_whole", litter, "left behind"), ("write_whole", swallow, "reach the caller"), ("write_whole", first_only, "all pieces"),
+    ("write_whole", lambda path: None, "TypeError"),
+    ("beside_parameters", buffers(lambda b: b.numel() * b.element_size()), "Right."), ("beside_parameters", buffers(lambda b: b.numel()), "how many bytes"),
+    ("beside_parameters", buffers(lambda b: 4 * b.numel()), "float32"), ("beside_parameters", 4 * 1480771, "named_buffers"), ("beside_parameters", 0, "Not yet"),
+    ("run_for", in_time, "Right."), ("run_for", one_more, "no longer has time"), ("run_for", late, "expected 4"), ("run_for", from_zero, "begin at 0"),
+    ("run_for", lambda steps, seconds, clock: list(steps)[:4], "all steps"), ("run_for", lambda steps, seconds, clock: in_time(steps, 4, clock), "expected 4"),
+    ("run_for", lambda steps, seconds, clock: in_time(steps, seconds, clock)[::-1], "in their order"), ("run_for", lambda steps: [], "TypeError"),
+    ("panel_history", (4, 3), "Right."), ("panel_history", [3, 2], "earlier results"), ("panel_history", (5, 4), "forgets"), ("panel_history", (6, 5), "came to their end"),
+    ("panel_history", 4, "Not yet"),
+    ("margins", [0, 8], "Right."), ("margins", {8, 0}, "Right."), ("margins", [8], "are more"), ("margins", [0, 4, 8], "4 does not"), ("margins", [], "are more"),
+    ("margins", 8, "Not yet"),
+    ("factors", (6, 2, 1), "Right."), ("factors", [6, 6, 6], "shifts all"), ("factors", (6, 1, 1), "divide 92"), ("factors", (6, 2, 6), "around the spot"),
+    ("factors", (1, 1, 1), "Write down"), ("factors", (6, 2), "Not yet"),
+    ("main_colour", frequent, "Right."), ("main_colour", lambda b: frequent(b).tolist(), "Right."), ("main_colour", lightest, "Two and two"),
+    ("main_colour", lambda b: np.median(b, (0, 1)), "no colour of the block"), ("main_colour", lambda b: b[0, 0], "Not yet"),
+    ("main_colour", lambda b: b.mean((0, 1)), "no colour of the block"), ("main_colour", lambda b: None, "TypeError"),
+    ("needed", ["model", "optimizer", "generator", "step", "order"], "Right."), ("needed", "model,optimizer,generator, step, order", "Right."),
+    ("needed", sd.check.PARTS, "without ema"), ("needed", {"model", "step", "order"}, "began anew"), ("needed", ["weights"], "no part weights"), ("needed", 6, "Not yet"),
+    ("interval", (2 * 2 * 36000) ** .5, "Right."), ("interval", 380, "Right."), ("interval", 6.32, "seconds"), ("interval", 268.3, "in the mean"),
+    ("interval", 300, "sum of two terms"), ("interval", "5 minutes", "Not yet"),
+    ("shared_steps", (6400, 25), "Right."), ("shared_steps", (1600, 100), "batch of 400"), ("shared_steps", (1600, 25), "all four"), ("shared_steps", (200, 25), "one epoch"),
+    ("shared_steps", (6400, 100), "effective batch"), ("shared_steps", 6400, "Not yet"),
+    ("pooled", together, "Right."), ("pooled", within, "lie apart"), ("pooled", plain, "counts more"), ("pooled", lambda parts: (together(parts)[0], 1.), "variance is not"),
+    ("pooled", lambda parts: (0., 1.), "mean is not right"), ("pooled", lambda parts: 3, "TypeError"),
+]
+
+
+@pytest.mark.parametrize("name,answer,says", TABLE)
+def test_answers(name, answer, says):
+    "Right answers count, wrong ones do not, and the hint fits the mistake"
+    verdict = getattr(sd.check, name)(answer)
+    assert says in str(verdict) and bool(verdict) == (says == "Right."), verdict
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _, _ in TABLE))
+def test_no_answer_and_nonsense(name):
+    "Without an answer the check asks for one; what is no answer counts as wrong and breaks nothing"
+    assert str(getattr(sd.check, name)()).startswith("No answer yet")
+    for answer in (object(), "text", [], {}, lambda *args: "text", float("nan")): assert not getattr(sd.check, name)(answer)
