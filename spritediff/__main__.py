@@ -16,7 +16,7 @@ from .core import InputError, check_whole
 from .evaluation import evaluate_file, judge_of, save_judge
 from .exporting import FORMATS, export_onnx, export_sprites
 from .generation import generate, load_pretrained
-from .own import contact_sheet, load_sprites, save_npz
+from .own import contact_sheet, load_sprites, readable, save_npz
 from .runs import first_process, train_sprites
 from .viz import make_folder, save_png
 
@@ -24,7 +24,8 @@ from .viz import make_folder, save_png
 class _Parser(argparse.ArgumentParser):
     "argparse with one line for an error, as everywhere here."
     def error(self, message):
-        raise InputError(f"{message}; expected the form that --help shows. Run {self.prog} --help.")
+        raise InputError(f"{readable(message)}; expected the form that --help shows. "
+                         f"Run {self.prog} --help.")
 
 # %% ../nbs/17_command.ipynb #command-008
 def _add_sampling(add):
@@ -170,20 +171,22 @@ def _data(path, out, sheet, **options):
 
 def _export(onnx, out, weights, **options):
     "Write the network, or sprites in the formats that were asked for; say where."
-    if onnx: return f"network in {export_onnx(load_pretrained(weights or 'sprites'), onnx)}"
+    name = "sprites" if weights is None else weights
+    if onnx: return f"network in {export_onnx(load_pretrained(name), onnx)}"
     made = export_sprites(out, weights=weights, **options)
     return f"{', '.join(made)} in {out}: {sum(map(len, made.values()))} files"
 
 # %% ../nbs/17_command.ipynb #command-017
 def _check_target(name, file, end, source):
     "Raise `InputError` unless a file with this ending can be written and is not what is read."
-    folder = next(p for p in (file.absolute().parent, *file.absolute().parents) if p.exists())
-    if file.suffix.lower() != end or file.is_dir():
+    folder = next(p for p in (file.absolute().parent, *file.absolute().parents)
+                  if os.path.exists(p))
+    if file.suffix.lower() != end or os.path.isdir(file) or "\0" in str(file):
         raise InputError(f"{name} is {str(file)!r}; expected a file that ends in {end}. Name one.")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"cannot write {str(file)!r}: {str(folder)!r} is no folder that you may "
                          "write to; expected one. Choose another.")
-    if file.exists() and source.exists() and file.samefile(source):
+    if os.path.exists(file) and os.path.exists(source) and file.samefile(source):
         raise InputError(f"{name} is {str(file)!r}, which is what is read; expected another file. "
                          "Choose another name.")
 
@@ -197,15 +200,15 @@ def main(
         args = vars(_parser().parse_args(argv))
         command = args.pop("command")
         if command == "train": _say(f"run in {train_sprites(**args)}, to be used as --weights")
-        elif command == "evaluate": print(evaluate_file(**args))
-        elif command == "judge": print(f"judge in {_judge(**args)}")
-        elif command == "data": print(_data(**args))
-        elif command == "export": print(_export(**args))
+        elif command == "evaluate": _say(evaluate_file(**args))
+        elif command == "judge": _say(f"judge in {_judge(**args)}")
+        elif command == "data": _say(_data(**args))
+        elif command == "export": _say(_export(**args))
         else:
             made = generate(**args)
-            print(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, "
-                  f"denoising.gif, {made['sprites'][0].name} and on; "
-                  f"{time.perf_counter() - began:.1f} s")
+            _say(f"{len(made['sprites'])} sprites in {made['sheet'].parent}: sheet.png, "
+                 f"denoising.gif, {made['sprites'][0].name} and on; "
+                 f"{time.perf_counter() - began:.1f} s")
     except InputError as e:
         _say(f"spritediff: {e}", sys.stderr)
         return 2
@@ -216,7 +219,7 @@ def main(
 
 def _say(text, file=None):
     "Print once, also where several processes share a run."
-    if first_process(): print(text, file=file)
+    if first_process(): print(text.encode("utf-8", "backslashreplace").decode(), file=file)
 
 # %% ../nbs/17_command.ipynb #command-036
 if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook

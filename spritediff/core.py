@@ -17,6 +17,9 @@ import torch
 # %% ../nbs/00_core.ipynb #core-006
 class InputError(ValueError):
     "Bad input. The message names the value, what was expected, and the remedy."
+    def __init__(self, message:str=""): # One line; a very long value loses its middle
+        line = " ".join(message.splitlines())
+        super().__init__(line if len(line) < 590 else f"{line[:290]} ... {line[-290:]}")
 
 # %% ../nbs/00_core.ipynb #core-008
 def check_whole(

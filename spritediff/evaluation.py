@@ -9,6 +9,7 @@ __all__ = ['Judge', 'train_judge', 'save_judge', 'load_judge', 'share_right', 'j
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-004
 import json
+import os
 import time
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,7 +22,8 @@ from torch.nn import functional as F
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
 from .ddpm import set_up
-from .generation import check_eta, check_steps, load_pretrained, sampling_steps
+from .generation import (check_eta, check_steps, load_pretrained, replacing,
+                                   sampling_steps)
 from .own import load_sprites
 from .sprites import CLASSES, SIZE, balance, make_sprites, split_groups, to_x
 from .viz import make_folder
@@ -380,10 +382,15 @@ def evaluate_file(
     plain = dict(sampler="ddim", steps=None, guidance=2., eta=None, device=None,
                  precision="float32")
     check_evaluation(None, n, **{name: settings.get(name, plain[name]) for name in plain})
-    model = load_pretrained(weights or "sprites", "cpu")
-    yardstick = yardstick_of_file(data, judge, n) if data else None
+    weights = "sprites" if weights is None else weights
+    model = load_pretrained(weights, "cpu")
+    yardstick = None if data is None else yardstick_of_file(data, judge, n)
     check_evaluation(model, n, yardstick=yardstick, **plain)
+    if json is not None and (os.path.isdir(json or ".") or "\0" in str(json)):
+        raise InputError(f"json is {str(json)!r}; expected a file to write. Name one.")
     path = json and make_folder(Path(json).parent)/Path(json).name
     score = evaluate(model, n, yardstick=yardstick, **settings)
-    if path: path.write_text(dumps(dict(weights=Path(weights or "sprites").name, **score)) + "\n")
+    if path:
+        with replacing(path) as part:
+            part.write_text(dumps(dict(weights=Path(weights).name, **score)) + "\n")
     return score_table(score)

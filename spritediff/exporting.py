@@ -28,7 +28,7 @@ from .ddpm import check_context, collect, evaluating, set_up
 from .finishing import CLOSE, as_images, few_colours, finish
 from .generation import (check_eta, check_steps, load_pretrained,
                                    sampling_steps)
-from .own import read_picture
+from .own import MAX_PIXELS, read_picture
 from .schedule import NoiseSchedule, linear_schedule
 from .sprites import CLASSES, to_images
 from .unet import ContextUnet
@@ -45,7 +45,7 @@ def check_target(
     if target is None or "\0" in str(path) or target.suffix.lower() not in ends:
         raise InputError(f"the file is {str(path)!r}; expected a name that ends in "
                          f"{' or '.join(ends)}. Name one.")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise InputError(f"{str(path)!r} is a folder; expected a file. Add a name to it.")
     return target
 
@@ -108,6 +108,9 @@ def lay_out(
     width = 2 * margin + ncol * (w + spacing) - spacing
     height = 2 * margin + -(-n // ncol) * (h + spacing) - spacing
     if power_of_two: width, height = (1 << (side - 1).bit_length() for side in (width, height))
+    if width * height > MAX_PIXELS:
+        raise InputError(f"the sheet would have {width}x{height} pixels; expected at most "
+                         f"{MAX_PIXELS}. Take fewer sprites, or less margin and spacing.")
     page = np.zeros((height, width, 4), np.uint8)
     for (x, y), picture in zip(places, pictures): page[y:y + h, x:x + w] = picture
     return page, [(x, y, w, h) for x, y in places]
@@ -186,6 +189,16 @@ def png_bytes(
     return file.getvalue()
 
 # %% ../nbs/16_export.ipynb #export-021
+def _small_text(path):
+    "The text of a file of at most 16 MB."
+    if not os.path.isfile(path) or os.path.getsize(path) > 2 ** 24: raise OSError
+    return Path(path).read_text("utf-8")
+
+def _first_frame(path):
+    "The first frame of a picture file; `InputError` with the file's name if it cannot be read."
+    try: return read_picture(path)[0]
+    except InputError as e: raise InputError(f"{str(path)!r}: {e}") from None
+
 def check_durations(
     durations, # Milliseconds: one number, or one for each frame
     n:int, # Number of frames
@@ -230,7 +243,8 @@ def save_atlas(
     page, rectangles = lay_out(pictures, ncol, margin, spacing, power_of_two)
     atlas = atlas_of(names, rectangles, picture_file.name, page.shape[:2], tags, durations)
     text = json.dumps(atlas, indent=1, ensure_ascii=False)
-    return tuple(write_files({picture_file: png_bytes(page), target: text.encode()}))
+    text = text.encode("utf-8", "backslashreplace") # for names that are no Unicode
+    return tuple(write_files({picture_file: png_bytes(page), target: text}))
 
 # %% ../nbs/16_export.ipynb #export-027
 def load_atlas(
@@ -238,23 +252,24 @@ def load_atlas(
 )->dict: # {name: uint8 (h, w, 4)}
     "Cut a sheet by its JSON atlas; what is no atlas raises `InputError`."
     try:
-        atlas = json.loads(Path(path).read_text("utf-8"))
+        atlas = json.loads(_small_text(path))
         frames, image = atlas["frames"], atlas["meta"]["image"]
         if isinstance(frames, list): frames = {entry["filename"]: entry for entry in frames}
         cells = {name: [check_whole(side, entry["frame"][side], side in "wh") for side in "xywh"]
                  for name, entry in frames.items()}
         turned = [name for name, entry in frames.items()
                   if entry.get("rotated") or entry.get("trimmed")]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
         raise InputError(f"cannot read {str(path)!r} as an atlas ({type(e).__name__}); expected "
                          "JSON with frames and meta. Check which file this is.") from None
     if turned:
         raise InputError(f"{turned[0]!r} is rotated or trimmed; expected whole upright sprites. "
                          "Pack them again without these two options.")
-    if not isinstance(image, str) or Path(image).name != image:
+    if not isinstance(image, str) or Path(image).name != image or image in ("", "..") \
+            or "\0" in image:
         raise InputError(f"the sheet is {image!r}; expected the name of a file beside the atlas. "
                          "Correct meta.image.")
-    page = read_picture(Path(path).with_name(image))[0]
+    page = _first_frame(Path(path).with_name(image))
     for name, (x, y, w, h) in cells.items():
         if x + w > page.shape[1] or y + h > page.shape[0]:
             raise InputError(f"{name!r} lies at {x}, {y} with {w}x{h} pixels; expected it within "
@@ -345,11 +360,16 @@ def load_palette(
     "The colours of a palette file; what is none raises `InputError`."
     path = check_target(path, (".gpl", ".hex", ".png", ".gif", ".bmp"))
     if path.suffix.lower() not in (".gpl", ".hex"):
-        pixels = read_picture(path)[0]
-        colours = pixels[pixels[..., 3] > 0][:, :3].tolist()
+        pixels = _first_frame(path)
+        colours = pixels[pixels[..., 3] > 0][:, :3]
+        code = colours @ np.array([1 << 16, 1 << 8, 1])
+        colours = colours[np.sort(np.unique(code, return_index=True)[1])] # in the file's order
+        if len(colours) > MAX_COLOURS:
+            raise InputError(f"{str(path)!r} has {len(colours)} colours; expected a palette of at "
+                             f"most {MAX_COLOURS}. Take palette_of(pictures, 64).")
     else:
         try:
-            lines = path.read_text("utf-8-sig").splitlines()
+            lines = _small_text(path).removeprefix("\ufeff").splitlines()
             read = _gpl_colour if path.suffix.lower() == ".gpl" else _hex_colour
             if read is _gpl_colour and lines.pop(0).strip() != "GIMP Palette": raise ValueError
             colours = [colour for colour in map(read, lines) if colour]
@@ -361,6 +381,8 @@ def load_palette(
     return check_palette(list(dict.fromkeys(map(tuple, colours))))
 
 # %% ../nbs/16_export.ipynb #export-041
+MAX_COLOURS = 4096 # Of a palette in a file
+
 def _gpl_colour(line):
     "Red, green and blue of a line; None for a line of the header."
     line = line.partition("#")[0] if line.lstrip().startswith("#") else line
@@ -436,6 +458,9 @@ def save_animation(
     frames, target = as_rgba(frames), check_target(path, (".gif", ".png", ".apng"))
     durations = check_durations(durations, len(frames))
     loops, scale = check_whole("loops", loops, 0, 65_535), check_whole("scale", scale, 1, 64)
+    if (pixels := frames[..., 0].size * scale ** 2) > 4 * MAX_PIXELS:
+        raise InputError(f"the frames would have {pixels} pixels; expected at most "
+                         f"{4 * MAX_PIXELS}. Take fewer frames, or a smaller scale.")
     encode = gif_bytes if target.suffix.lower() == ".gif" else apng_bytes
     return write_files({target: encode(frames, durations, loops, scale)})[0]
 
@@ -475,7 +500,7 @@ def export_sprites(
     scale:int=4, # Side of a pixel's square in animations
 )->dict: # {format: list of files}
     "Generate sprites and write the files that a game needs; all is checked before sampling."
-    n, device = check_whole("n", n, 1), default_device(device)
+    n, device = check_whole("n", n, 1, 10_000), default_device(device)
     steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
     check_number("guidance", guidance, 0, 20), check_whole("colours", colours, 2, 256)
     layout = dict(margin=margin, spacing=spacing, power_of_two=power_of_two)
@@ -501,8 +526,8 @@ def _as_palette(palette):
 
 def _network(weights):
     "The network, or the one of a file or a name."
-    by_name = weights is None or isinstance(weights, (str, Path))
-    return load_pretrained(weights or "sprites") if by_name else weights
+    if weights is None: weights = "sprites"
+    return load_pretrained(weights) if isinstance(weights, (str, Path)) else weights
 
 def _rows(context, n, model):
     "Context rows (n, 5) or None, and the class number of each sprite, -1 where it is no class."

@@ -36,6 +36,9 @@ def describe(
     model:ContextUnet, # A network
 )->dict: # Plain values, for JSON
     "What must be known to build a network again and to sample with it."
+    if not isinstance(model, ContextUnet):
+        raise InputError(f"the network is a {type(model).__name__}; expected a ContextUnet. "
+                         "Pass one.")
     return dict(format=FORMAT, spritediff=__version__, classes=list(model.classes),
                 network=dict(in_channels=model.in_channels, n_feat=model.n_feat,
                              n_cfeat=model.n_cfeat, height=model.h, width=model.w),
@@ -66,6 +69,8 @@ def replacing(
 ): # Yields the path to write to instead
     "A file that appears whole or not at all; if it cannot be written, raises `InputError`."
     path = Path(path)
+    if not path.name or "\0" in str(path):
+        raise InputError(f"the file is {str(path)!r}; expected the name of a file. Name one.")
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
@@ -74,7 +79,8 @@ def replacing(
     except OSError as e:
         raise InputError(f"cannot write {str(path)!r} ({e.strerror or e}); expected a folder that "
                          "is there and has room. Free some space, or choose another.") from None
-    finally: part.unlink(missing_ok=True) if part.parent.is_dir() else None
+    finally:
+        if os.path.lexists(part): part.unlink()
 
 def save_weights(
     model:ContextUnet, # What to save
@@ -91,6 +97,11 @@ def save_weights(
     return path
 
 # %% ../nbs/12_generation.ipynb #generation-011
+def _json_of(path):
+    "What a JSON file of at most a megabyte holds."
+    if not os.path.isfile(path) or os.path.getsize(path) > 2 ** 20: raise OSError
+    return json.loads(path.read_text(encoding="utf-8"))
+
 def load_weights(
     path, # A file of `save_weights`
     device=None, # See `default_device`
@@ -99,9 +110,14 @@ def load_weights(
     from safetensors import SafetensorError, safe_open
     device = default_device(device)
     try:
+        if not os.path.isfile(path): raise FileNotFoundError # a pipe would block
         with safe_open(path, "pt") as f:
             model = network_of(json.loads(f.metadata()["config"]))
-            state = {name: f.get_tensor(name) for name in f.keys()}
+            kinds = {name: value.dtype for name, value in model.state_dict().items()}
+            state = {name: f.get_tensor(name).to(kinds[name]) for name in f.keys()}
+        if not all(value.isfinite().all() for value in state.values()):
+            raise InputError("they hold NaN or infinity; expected finite numbers. "
+                             "Take those of an earlier checkpoint.")
         model.load_state_dict(state, assign=True)
     except InputError as e:
         raise InputError(f"cannot load weights from {str(path)!r}: {e}") from None
@@ -118,11 +134,12 @@ def save_pretrained(
     card:str="", # Model card in Markdown; '': a line with the sizes and classes
 )->Path: # The folder
     "Write weights.safetensors, config.json and README.md into a folder."
+    config = describe(model)
     folder = make_folder(folder)
     save_weights(model, folder/"weights.safetensors")
     card = card or (f"# A ContextUnet of spritediff\n\n{model.h}x{model.w} sprites of the classes "
                     f"{', '.join(model.classes)}; how it was trained is not recorded.\n")
-    for name, text in (("config.json", json.dumps(describe(model), indent=1) + "\n"),
+    for name, text in (("config.json", json.dumps(config, indent=1) + "\n"),
                        ("README.md", card)):
         with replacing(folder/name) as part: part.write_text(text, encoding="utf-8")
     return folder
@@ -134,14 +151,14 @@ def load_pretrained(
     "A trained network: one that comes with the package, or one of yours."
     shipped = files("spritediff").joinpath("weights")
     there = sorted(p.name for p in shipped.iterdir() if p.is_dir())
-    path = shipped.joinpath(name) if name in there else Path(name)
-    if path.is_file(): return load_weights(path, device)
-    if not path.joinpath("weights.safetensors").is_file():
+    path = shipped.joinpath(name) if name in there else Path(str(name))
+    if os.path.isfile(path): return load_weights(path, device)
+    if name == "" or not os.path.isfile(path.joinpath("weights.safetensors")):
         raise InputError(f"there are no weights {str(name)!r}; expected {' or '.join(there)}, or the "
                          "path of a folder or file of weights. Check the spelling.")
     model = load_weights(path.joinpath("weights.safetensors"), device)
-    try: config = json.loads(path.joinpath("config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
+    try: config = _json_of(path.joinpath("config.json"))
+    except (OSError, ValueError, RecursionError) as e:
         raise InputError(f"cannot read config.json in {str(path)!r} ({type(e).__name__}); expected "
                          "what save_pretrained wrote. Copy the whole folder again.") from None
     ours = describe(model)
@@ -211,7 +228,7 @@ def generate(
     colours:int=None, # None: sprites as sampled; else PNGs by `finish`, in so many colours
 )->dict: # samples (n, 3, H, W), and the paths: sheet, animation, sprites
     "Generate sprites and write a sheet, an animated GIF and single PNGs."
-    n, device = check_whole("n", n, 1), default_device(device)
+    n, device = check_whole("n", n, 1, 10_000), default_device(device)
     steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
     check_number("guidance", guidance, 0, 20)
     if colours is not None: check_whole("colours", colours, 2, 256)
@@ -223,16 +240,22 @@ def generate(
     settings = dict(model=model, seed=make_generator(seed, device), device=device,
                     guidance=guidance)
     folder = make_folder(out)
+    for path in (folder/"sheet.png", folder/"denoising.gif", *_sprite_paths(folder, n)):
+        if os.path.lexists(path) and not path.is_file():
+            raise InputError(f"{str(path)!r} is no file; expected one, or nothing of that name. "
+                             "Take it away, or choose another folder.")
     if sampler == "ddpm": samples, frames = sample_ddpm_context(n, rows, **settings)
     elif sampler == "dpm": samples, frames = sample_dpm_context(n, rows, steps, **settings)
     else: samples, frames = sample_ddim_context(n, rows, steps, eta, **settings)
     return dict(samples=samples, **_write(folder, samples, frames, colours))
 
 # %% ../nbs/12_generation.ipynb #generation-025
+def _sprite_paths(folder, n): return [folder/f"sprite_{i:03d}.png" for i in range(n)]
+
 def _write(folder, samples, frames, colours):
     "Write the sheet, the animation and the single sprites; their paths."
     ncol = -(-len(samples) // 4) if len(samples) > 8 else len(samples)
-    paths = [folder/f"sprite_{i:03d}.png" for i in range(len(samples))]
+    paths = _sprite_paths(folder, len(samples))
     images = to_images(samples) if colours is None else finish(samples, colours)
     for path, image in zip(paths, images): save_png(image, path)
     return dict(sheet=save_png(sheet(images[..., :3], ncol, scale=8), folder/"sheet.png"),

@@ -110,6 +110,9 @@ def read_picture(
         frames = []
         for i in range(getattr(image, "n_frames", 1)):
             image.seek(i)
+            if image.width * image.height > MAX_PIXELS: # a GIF can grow from frame to frame
+                raise InputError(f"frame {i} has {image.height}x{image.width} pixels; expected "
+                                 f"at most {MAX_PIXELS}. Cut it into smaller ones.")
             frames.append(rgba(image))
     return frames
 
@@ -360,7 +363,7 @@ def files_below(
         seen.add((at.st_dev, at.st_ino))
         shown = [here/name for name in names if not name.startswith((".", "__MACOSX"))]
         hidden += len(names) - len(shown)
-        below = [path for path in shown if path.is_dir()]
+        below = [path for path in shown if os.path.isdir(path)]
         files += [path for path in shown if path not in set(below)]
         if here == folder: folders = below
         if deep: todo += below[::-1]
@@ -385,7 +388,11 @@ def find_pictures(
             skipped.update({folder: "no pictures in it" for folder in folders
                             if folder not in skipped})
             return [(file, 0) for file in beside], _one_name(path.absolute().name, classes), hidden
-    there = {readable(folder.name): files for folder, files in below.items() if files}
+    there = {}
+    for folder, files in below.items():
+        if files and there.setdefault(readable(folder.name), files) is not files:
+            raise InputError(f"two folders are called {readable(folder.name)!r}, one of them with "
+                             "odd characters; expected different names. Rename one.")
     if missing := [name for name in classes or () if name not in there]:
         raise InputError(f"classes names {missing[0]!r}; expected folders of {str(path)!r}: "
                          f"{_listed(there, 9)}. Name those that are there.")
@@ -448,6 +455,9 @@ def as_labels(
         raise InputError(f"{(~np.isfinite(labels)).sum()} values of the labels are NaN or "
                          "infinite; expected whole numbers, or one-hot rows. "
                          "Leave such sprites out.")
+    if labels.ndim == 2 and labels.shape[1] > MAX_CLASSES:
+        raise InputError(f"one-hot labels have {labels.shape[1]} columns; expected at most "
+                         f"{MAX_CLASSES}. Leave out the classes without sprites.")
     if labels.ndim == 2:
         wrong = (((labels != 0) & (labels != 1)).any(1) | ((labels == 1).sum(1) != 1)).nonzero()[0]
         if len(wrong):
@@ -471,6 +481,9 @@ def array_classes(
     "Names for the classes of arrays: the given ones, else those of the course, else numbers."
     least = max(wide, int(labels.max()) + 1)
     if names is not None:
+        if len(names) > MAX_CLASSES:
+            raise InputError(f"there are {len(names)} class names; expected at most "
+                             f"{MAX_CLASSES}. Name the classes that there are.")
         if len(names) < least:
             raise InputError(f"there are {len(names)} class names, but labels for {least} classes; "
                              "expected a name for each. Name all, or mend the labels.")
@@ -507,7 +520,9 @@ def read_arrays(
 # %% ../nbs/14_own.ipynb #own-072
 def _loaded(path, read):
     "What `read` makes of a file; whatever goes wrong raises `InputError`."
-    try: return read(path)
+    try:
+        if not path.is_file(): raise OSError("no file")
+        return read(path)
     except Exception as e: # numpy and zipfile raise errors of many kinds for damaged files
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise InputError(f"cannot read {str(path)!r} ({why}); expected arrays of plain numbers and "
@@ -702,7 +717,9 @@ def load_sprites(
     progress:bool=True, # Show a progress bar
 )->SpriteSet: # Print its `report` to see what was done
     "Read your own sprites; what cannot be used raises `InputError` or stands in the report."
-    try: path = Path(path)
+    try:
+        if path == "": raise TypeError
+        path = Path(path)
     except TypeError:
         raise InputError(f"path is {path!r}; expected the path of a folder or a file. "
                          "Pass a text.") from None

@@ -33,7 +33,7 @@ from . import __version__
 from .core import (InputError, check_number, check_whole, default_device, hardware,
                              repeatable)
 from .generation import load_pretrained, replacing, save_pretrained
-from .own import load_sprites
+from .own import load_sprites, readable
 from .schedule import linear_schedule
 from .sprites import CLASSES, balance, make_sprites, split_groups
 from .training import (TrainingState, check_settings, progress_bar, tick, to_device,
@@ -50,7 +50,7 @@ def training_data(
     size=None, classes=None, # See `load_sprites`
 )->tuple: # images, labels, names of the classes, and where the sprites are from, in words
     "The sprites that a run learns from."
-    check_whole("sprites", sprites, 1)
+    check_whole("sprites", sprites, 1, 10_000_000)
     if data is None:
         if mirror or size or classes:
             raise InputError(f"mirror is {mirror!r}, size {size!r}, classes {classes!r}; expected "
@@ -60,7 +60,7 @@ def training_data(
     keep = split_groups(found.images, found.labels, found.groups)
     counts = np.bincount(found.labels[keep], minlength=len(found.classes))
     height, width = found.images.shape[1:3]
-    source = (f"{Path(data).name}: {keep.sum()} sprites of {height}x{width} ("
+    source = (f"{readable(Path(data).name)}: {keep.sum()} sprites of {height}x{width} ("
               + ", ".join(f"{n} {name}" for n, name in zip(counts[:20], found.classes))
               + ", ..." * (len(counts) > 20) + f"), {(~keep).sum()} held out"
               + f", mirrored at random: {mirror}" * bool(mirror))
@@ -116,9 +116,9 @@ def load_checkpoint(
         for part, name in ((state.model, "model"), (state.ema, "ema"),
                            (state.optimizer, "optimizer")): part.load_state_dict(saved[name])
         state.generator.set_state(saved["generator"].cpu())
-        state.step, state.order = saved["step"], saved["order"]
+        state.step, state.order = check_whole("step", saved["step"], 0), saved["order"]
         return saved["facts"]
-    except (KeyError, TypeError, ValueError, RuntimeError) as e:
+    except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as e:
         raise InputError(f"{str(path)!r} does not fit this run ({type(e).__name__}); expected a "
                          "checkpoint of the same network. Check the folder and its sizes.") from None
 
@@ -219,7 +219,7 @@ def open_log(
     step:int, # Rows of later steps are dropped
 ): # A text file, open for more rows
     "The log of a run, cut back to a step."
-    rows = read_log(path)[:step] if Path(path).exists() else []
+    rows = [row for row in read_log(path) if row["step"] <= step] if Path(path).exists() else []
     with replacing(path) as part, open(part, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
@@ -230,11 +230,13 @@ def read_log(
 )->list: # A dict a step: step, epoch, lr, loss, seconds
     "The rows of a log; a last line that was cut off is left out."
     kinds, rows = (int, int, float, float, float), []
-    with open(path, newline="") as file:
-        for row in csv.reader(file):
+    if not Path(path).is_file():
+        raise InputError(f"{str(path)!r} is no file; expected the log of a run. Take it away.")
+    with open(path, errors="replace") as file:
+        for line in file:
             try: rows.append({name: kind(value) for name, kind, value
-                              in zip(COLUMNS, kinds, row, strict=True)})
-            except ValueError: pass # the header, or half a line
+                              in zip(COLUMNS, kinds, line.split(","), strict=True)})
+            except ValueError: pass # the header, half a line, or damage
     return rows
 
 # %% ../nbs/15_runs.ipynb #runs-029
@@ -265,7 +267,7 @@ def run_command(
     settings:dict, # Of `train_sprites`
 )->str: # 'spritediff train --epochs 2 ...'
     "The command of a run; of paths only the names."
-    plain = {name: Path(value).name if name == "data" else value
+    plain = {name: readable(Path(value).name if name == "data" else value)
              for name, value in settings.items() if value not in (None, "")}
     return " ".join(["spritediff train", *(f"--{name.replace('_', '-')} {value}"
                                            for name, value in plain.items())])
@@ -323,12 +325,13 @@ def train_sprites(
 )->Path: # The folder, which `load_pretrained` opens
     "Train on the package's sprites or on yours; stopped or killed, the run can go on."
     asked = {name: value for name, value in locals().items() if name in SETTINGS}
+    if out == "": raise InputError("out is ''; expected the path of a folder. Name one.")
     for name in "data", "start": # kept as text, and so that they are found from any folder
-        if asked[name] and Path(asked[name]).exists():
+        if asked[name] and os.path.exists(asked[name]):
             asked[name] = str(Path(asked[name]).absolute())
     out, device = Path(out), default_device(local_device(device))
-    if resume and (out/"checkpoint.pt").exists(): asked = saved_settings(out, asked)
-    elif any((out/name).exists() for name in ("checkpoint.pt", "run.json")) and not resume:
+    if resume and os.path.lexists(out/"checkpoint.pt"): asked = saved_settings(out, asked)
+    elif any(map(os.path.exists, (out/"checkpoint.pt", out/"run.json"))) and not resume:
         raise InputError(f"{str(out)!r} holds a run already; expected a new folder. Choose another, "
                          "or add --resume (resume=True) to go on with that run.")
     check_asked(asked, minutes, sheets)
@@ -356,13 +359,19 @@ def saved_settings(
     asked:dict, # What the caller wants now
 )->dict: # The settings to go on with
     "The settings of a stopped run; others than those, if asked for, raise `InputError`."
-    saved = load_state(folder/"checkpoint.pt", "cpu").get("facts", {}).get("settings", {})
+    saved = load_state(folder/"checkpoint.pt", "cpu")
+    try:
+        if not isinstance(saved, dict): raise TypeError
+        saved = {name: saved["facts"]["settings"][name] for name in SETTINGS}
+    except (LookupError, TypeError, AttributeError) as e:
+        raise InputError(f"the checkpoint of the run in {str(folder)!r} lacks facts "
+                         f"({type(e).__name__}); expected a run's own. Begin a new run.") from None
     usual = {name: p.default for name, p in inspect.signature(train_sprites).parameters.items()}
     for name in SETTINGS:
         if asked[name] != usual[name] and asked[name] != saved.get(name):
             raise InputError(f"{name} is {asked[name]!r}; expected {saved.get(name)!r}, with which "
                              f"the run in {str(folder)!r} began. Leave it out, or begin a new run.")
-    return {name: saved[name] for name in SETTINGS}
+    return saved
 
 def local_device(
     device, # What was asked for, or None
@@ -426,7 +435,7 @@ class RunFolder:
         self.writes, self.losses, self.log = first_process(), [], None
         self.seconds, self.stamps = 0., []
         self.began = self.saved = time.perf_counter()
-        if (path/"checkpoint.pt").exists(): self._take_up()
+        if os.path.exists(path/"checkpoint.pt"): self._take_up()
         make_folder(path)
         if self.writes:
             self.log = open_log(path/"log.csv", state.step)
@@ -435,11 +444,16 @@ class RunFolder:
     def _take_up(self):
         saved = load_checkpoint(self.state, self.path/"checkpoint.pt")
         for name, what in (("data", "other sprites"), ("device", "another kind of device")):
-            if saved[name] != self.facts[name]:
+            if saved.get(name) != self.facts[name]:
                 raise InputError(f"the run in {str(self.path)!r} began with {what} "
-                                 f"({saved[name]}, now {self.facts[name]}); expected the same. "
+                                 f"({saved.get(name)}, now {self.facts[name]}); expected the same. "
                                  "Give it back, or begin a new run.")
-        self.seconds = saved["seconds"]
+        order, n = self.state.order, self.facts["settings"]["sprites"]
+        if self.state.step and not (torch.is_tensor(order) and
+                                    torch.equal(order.sort()[0].cpu(), torch.arange(n))):
+            raise InputError(f"the checkpoint in {str(self.path)!r} has no order of {n} sprites; "
+                             "expected each once. Begin a new run.")
+        self.seconds = check_number("seconds", saved.get("seconds"), 0, math.inf)
 
     def time(self)->float: # Seconds
         "Time in training, earlier parts of the run included."
@@ -509,7 +523,7 @@ def estimate(self:RunFolder,
 def last_good(self:RunFolder)->str: # One sentence
     "What is left after an error."
     try: step = load_state(self.path/"checkpoint.pt", "cpu")["step"]
-    except (InputError, KeyError): return "There is no checkpoint to go on from."
+    except (InputError, LookupError, TypeError): return "There is no checkpoint to go on from."
     return f"The checkpoint of step {step} is whole: --resume goes on from it."
 
 @patch

@@ -7,6 +7,8 @@ __all__ = ['ResidualConvBlock', 'UnetDown', 'UnetUp', 'EmbedFC', 'check_names', 
            'load_state']
 
 # %% ../nbs/04_unet.ipynb #unet-004
+import os
+
 import torch
 from torch import nn
 
@@ -72,7 +74,8 @@ def check_names(
     "The names of the context's entries; what cannot be used as such raises `InputError`."
     if classes is None: return CLASSES if n == len(CLASSES) else tuple(map(str, range(n)))
     names = classes if isinstance(classes, (list, tuple)) else ()
-    good = all(isinstance(name, str) and name.strip() and not {*"=,"} & {*name} for name in names)
+    good = all(isinstance(name, str) and name.strip() and name.isprintable()
+               and not {*"=,"} & {*name} for name in names)
     if not good or not len(names) == n == len(set(names)):
         raise InputError(f"classes are {str(classes)[:80]}; expected {n} different names without "
                          "'=' and ','. Rename them, or choose another n_cfeat.")
@@ -154,19 +157,23 @@ def load_course_checkpoint(
     state = load_state(path, device)
     try:
         state = dict(state)
+        if any(v.untyped_storage().nbytes() < v.nbytes for v in state.values()):
+            raise ValueError("fewer numbers than the shapes say")
         n_feat, in_channels = state["init_conv.conv1.0.weight"].shape[:2]
         bottom = state["up0.0.weight"].shape[2:]
-        model = ContextUnet(in_channels, n_feat, state["contextembed1.model.0.weight"].shape[1],
-                            *(4 * side for side in bottom))
+        with torch.device("meta"): # no memory yet, for the sizes may be absurd
+            model = ContextUnet(in_channels, n_feat,
+                                state["contextembed1.model.0.weight"].shape[1],
+                                *(4 * side for side in bottom))
         for name, value in (model.init_conv.shortcut.state_dict(prefix="init_conv.shortcut.")
                             .items()):
-            state.setdefault(name, torch.zeros_like(value))
-        model.load_state_dict(state)
+            state.setdefault(name, torch.zeros(value.shape))
+        model.load_state_dict(state, assign=True)
     except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as e:
         raise InputError(f"{str(path)!r} does not hold a ContextUnet ({type(e).__name__}: "
                          f"{str(e).splitlines()[0]}); expected the course's names and shapes. "
                          "Check which file this is.") from None
-    return model.to(default_device(device)).eval()
+    return model.to(default_device(device), torch.float32).eval()
 
 # %% ../nbs/04_unet.ipynb #unet-040
 def load_state(
@@ -175,7 +182,9 @@ def load_state(
 )->dict: # Tensors and plain values, on `device`
     "Open a file of torch.save without running code in it; if unreadable, raises `InputError`."
     device = default_device(device)
-    try: return torch.load(path, map_location=device, weights_only=True)
+    try:
+        if not os.path.isfile(path): raise FileNotFoundError # a pipe would block
+        return torch.load(path, map_location=device, weights_only=True)
     except Exception as e: # damaged bytes end in almost any error
         raise InputError(f"cannot read {str(path)!r} ({type(e).__name__}); expected tensors "
                          "saved by torch.save, and nothing that runs code. "

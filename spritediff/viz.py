@@ -58,13 +58,14 @@ def make_folder(
 )->Path: # The same, existing and writable
     "Make a folder and check that files can be written there; raises `InputError` if not."
     import tempfile
-    path = Path(path)
     try:
+        if path == "": raise ValueError("no name")
+        path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path): pass
-    except OSError as e:
-        raise InputError(f"cannot write to {str(path)!r} ({e.strerror}); expected a folder "
-                         "you may write to. Choose another one.") from None
+    except (OSError, ValueError) as e: # ValueError: a NUL byte in the path
+        raise InputError(f"cannot write to {str(path)!r} ({getattr(e, 'strerror', e)}); expected "
+                         "a folder you may write to. Choose another one.") from None
     return path
 
 # %% ../nbs/02_viz.ipynb #viz-018
