@@ -7,7 +7,9 @@ __all__ = ['PARTS', 'Verdict', 'verdict', 'close', 'same_draws', 'which_device',
            'choices', 'held_out', 'leaking', 'my_kind', 'white_from', 'sheet_size', 'how_strong', 'after_ten',
            'diagonal_leaks', 'solid_pixels', 'chain', 'half_gone', 'leap_between', 'no_roots', 'first_noisy',
            'two_bells', 'true_variance', 'coin_eps', 'half_noise', 'one_leap', 'fresh_share', 'undo_ddim',
-           'blend_noise', 'agreeing', 'line_value', 'order_two', 'even_times', 'first_four', 'evaluations',
+           'blend_noise', 'agreeing', 'line_value', 'order_two', 'even_times', 'up0_size', 'sees', 'modulated',
+           'cut_links', 'last_rate', 'input_loss', 'v_weight', 'forgotten', 'times_more', 'guided_score', 'instead_of',
+           'untold_of', 'cloud_distance', 'two_cheats', 'how_sure', 'moved_copies', 'first_four', 'evaluations',
            'write_whole', 'beside_parameters', 'run_for', 'panel_history', 'margins', 'factors', 'main_colour',
            'parts_needed', 'needed', 'interval', 'shared_steps', 'pooled', 'atlas_size', 'nearest_index',
            'exported_guidance', 'hint_for', 'guided', 'strides', 'dropped', 'as_bytes']
@@ -623,6 +625,305 @@ def even_times(
     return verdict(answer, lambda f: all(near(f, n) for n in (3, 5, 10)), hint)
 
 # %% ../nbs/19_check.ipynb #check-059
+import math
+from functools import lru_cache
+
+from .evaluation import frechet_distance, nearest_sprites, precision_recall
+from .schedule import linear_schedule, perturb_input
+from .sprites import one_hot
+from .unet import ContextUnet
+
+# %% ../nbs/19_check.ipynb #check-060
+def up0_size(
+    answer=None, # A whole number
+)->Verdict:
+    "Exercise 1 of chapter 04: the parameters of up0 at height 32."
+    with torch.random.fork_rng(devices=[]): conv, norm = ContextUnet(3, 64, 5, 32).up0[:2]
+    kernel, bias = conv.weight.numel(), conv.bias.numel()
+    true = kernel + bias + sum(p.numel() for p in norm.parameters())
+    return _numbers(answer, true, "How high and how wide is the map at the bottom?",
+                    (kernel, "That is the kernel; add bias and normalisation."),
+                    (kernel + bias, "The normalisation has parameters too."),
+                    (kernel + bias + 128, "The normalisation has two numbers per channel."),
+                    (4 * 262_528, "Only the kernel grows by four; the rest stays."),
+                    (2 * 262_528, "Height and width both double."), tolerance=1e-9)
+
+def sees(
+    answer=None, # Two numbers: of down1 and of down2
+)->Verdict:
+    "Exercise 2 of chapter 04: receptive fields in pixels."
+    def wide(*layers, strides=True):
+        field, step = 1, 1
+        for kernel in layers:
+            field += (kernel - 1) * step
+            if kernel == 2 and strides: step *= 2
+        return field
+    one, two = (3,) * 6 + (2,), (3,) * 6 + (2,) + (3,) * 4 + (2,)
+    return _numbers(answer, (wide(*one), wide(*two)), "Go layer by layer, from a field of 1.",
+                    ((wide(*one), wide(*two, strides=False)), "After a pooling, a step is longer."),
+                    ((wide(*one) - 1, wide(*two) - 3), "A pooling sees two pixels, too."),
+                    ((wide(*one[2:]), wide(*two[2:])), "Do not forget init_conv."),
+                    ((wide(*one) - 1, wide(*two) - 2), "The last pooling sees two pixels as well."),
+                    tolerance=1e-9)
+
+# %% ../nbs/19_check.ipynb #check-062
+def modulated(
+    answer=None, # A function of u (B, C, H, W), c_emb (B, C) and t_emb (B, C)
+)->Verdict:
+    "Exercise 3 of chapter 04: features scaled by the context and shifted by the time."
+    def flaw(f):
+        for shape in ((4, 4, 4, 4), (2, 8, 3, 5), (1, 3, 4, 4)):
+            g = make_generator(0)
+            u = torch.randn(shape, generator=g)
+            c, t = torch.randn(2, *shape[:2], generator=g)
+            got, wide = f(u.clone(), c, t), lambda v: v[:, :, None, None].expand(shape)
+            if close(got, wide(c) * u + wide(t)): continue
+            if shape == (4, 4, 4, 4) and close(got, c * u + t):
+                return "That scales pixels, not channels."
+            if close(got, wide(t) * u + wide(c)): return "The context scales, the time shifts."
+            return f"Wrong for u of the shape {shape}."
+        return ""
+    return _judge(answer, flaw, "Write a function of u, c_emb and t_emb; mind the axes.")
+
+# %% ../nbs/19_check.ipynb #check-063
+@lru_cache
+def _cut_errors():
+    "Errors of eps_hat at t = 200 with each side link cut, over that of the whole network."
+    from spritediff.generation import load_pretrained
+    m = load_pretrained(device="cpu")
+    images, labels = make_sprites(200, 1, "held-out")
+    eps = torch.randn(200, 3, SIZE, SIZE, generator=make_generator(0))
+    x, c, t = perturb_input(to_x(images), 200, eps), one_hot(labels), torch.full((200, 1), .4)
+    with torch.no_grad():
+        init = m.init_conv(x)
+        down1 = m.down1(init)
+        down2, errors = m.down2(down1), []
+        for keep in ((1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0)):
+            u = m.contextembed1(c) * m.up0(m.to_vec(down2)) + m.timeembed1(t)
+            u = m.contextembed2(c) * m.up1(u, keep[2] * down2) + m.timeembed2(t)
+            eps_hat = m.out(torch.cat((m.up2(u, keep[1] * down1), keep[0] * init), 1))
+            errors.append((eps_hat - eps).square().mean().item())
+    return [error / errors[0] for error in errors[1:]]
+
+# %% ../nbs/19_check.ipynb #check-064
+def cut_links(
+    answer=None, # Three numbers: errors without init_conv, down1, down2, over that of the whole
+)->Verdict:
+    "Exercise 4 of chapter 04: the trained network with one side link cut."
+    def flaw(a):
+        wrong = [name for name, v, true in zip(("init_conv", "down1", "down2"), a, _cut_errors(),
+                                               strict=True) if not true / 1.4 < v < true * 1.4]
+        if not wrong: return ""
+        return f"Look at the cut of {wrong[0]}: only the link is cut, not the way down."
+    return _judge(answer, flaw, "Answer with three numbers above 1.")
+
+# %% ../nbs/19_check.ipynb #check-067
+def last_rate(
+    answer=None, # Two numbers: steps in all, and the learning rate of the last epoch
+)->Verdict:
+    "Exercise 1 of chapter 05: the course's 32 epochs."
+    sprites, batch, epochs, lr = 89_400, 100, 32, 1e-3
+    steps, rate = sprites // batch * epochs, lr * (1 - (epochs - 1) / epochs)
+    def flaw(a):
+        said, last = (float(v) for v in a)
+        if said == sprites // batch: return "These are the steps of one epoch."
+        if said != steps: return "Look at the steps: how many batches has an epoch?"
+        if last == 0: return "Epochs count from 0: which number has the last?"
+        if abs(last / rate - 32 / 31) < 1e-3: return "The line ends at epoch 32, not at 31."
+        return "" if abs(last / rate - 1) < 1e-3 else "Look at the rate of the last epoch."
+    return _judge(answer, flaw, "Answer with two numbers.")
+
+# %% ../nbs/19_check.ipynb #check-068
+def _formula(answer, true, cases, hint, *mistakes):
+    "A verdict on a function of numbers; `mistakes` are pairs of a wrong function and what to say."
+    def flaw(f):
+        said = [float(f(*case)) for case in cases]
+        if close(said, [true(*case) for case in cases], 1e-4): return ""
+        return next((text for wrong, text in mistakes
+                     if close(said, [wrong(*case) for case in cases], 1e-4)), hint)
+    return _judge(answer, flaw, hint)
+
+# %% ../nbs/19_check.ipynb #check-070
+def input_loss(
+    answer=None, # A function of alpha_bar_t and the mean square m of the sprites
+)->Verdict:
+    "Exercise 2 of chapter 05: the loss of returning the input."
+    cases = [(.9, .6), (.5, .6), (.0063, .8), (.25, 1.), (.25, .3)]
+    return _formula(
+        answer, lambda a, m: a * m + (1 - math.sqrt(1 - a)) ** 2, cases,
+        "Collect what stands before eps, then square.",
+        (lambda a, m: a * m + (1 - a), "That is the mean square of x_t; take eps away first."),
+        (lambda a, m: a * m + (1 - a) + 1, "x_t holds eps: the two are not independent."),
+        (lambda a, m: a * m + 1 - math.sqrt(1 - a), "The factor of eps must be squared too."),
+        (lambda a, m: a * m + a ** 2, "The factor before eps is a root."),
+        (lambda a, m: math.sqrt(a) * m + (1 - math.sqrt(1 - a)) ** 2,
+         "The factor of x_0 must be squared."))
+
+def v_weight(
+    answer=None, # A function of alpha_bar_t
+)->Verdict:
+    "Exercise 3 of chapter 05: from the error of eps_hat to that of v."
+    return _formula(
+        answer, lambda a: 1 / a, [(.9,), (.5,), (.25,), (.0063,)],
+        "Add the two parts of v_hat - v, then square.",
+        (lambda a: (1 - a) / a, "That is the weight of x_0_hat; v has two parts."),
+        (lambda a: 1 / math.sqrt(a), "That is the factor of the error; the loss is its square."),
+        (lambda a: (2 * a - 1) ** 2 / a, "Mind the sign of the error of x_0_hat."),
+        (lambda a: a + (1 - a) ** 2 / a, "Add the two parts first, then square."),
+        (lambda a: a, "The other way round."))
+
+def forgotten(
+    answer=None, # Two whole numbers: with the minimum, and with a constant d
+)->Verdict:
+    "Exercise 4 of chapter 05: steps until the moving average holds less than 1% of its start."
+    def steps(d):
+        n, left = 0, 1.
+        while left >= .01: left, n = left * d(n), n + 1
+        return n
+    with_, without = steps(lambda n: min(.999, (1 + n) / (10 + n))), steps(lambda n: .999)
+    return _numbers(answer, (with_, without), "Multiply the d of each step until it is below 0.01.",
+                    ((without, with_), "The other way round."),
+                    ((with_ - 1, without - 1), "One more step: the first has the number 0."),
+                    ((2, without), "After two steps 1.8% are left."),
+                    ((4, without), "Steps count from 0, so the first d is 1/10."), tolerance=1e-9)
+
+# %% ../nbs/19_check.ipynb #check-073
+def times_more(
+    answer=None, # Four numbers, for g = 0, 1, 2, 4
+)->Verdict:
+    "Exercise 1 of chapter 09: how many times more common a is than b."
+    powers = (0, 1, 2, 4)
+    return _numbers(answer, [(.9 / .5) ** g for g in powers], "Divide (9.6) for a by (9.6) for b.",
+                    ([.9 ** g for g in powers], "That is the weight of a; divide by that of b."),
+                    ([1.8 * g for g in powers], "g is a power, not a factor."),
+                    ([1.8 ** (g + 1) for g in powers], "With g = 0 the class does not count."),
+                    ([(.5 / .9) ** g for g in powers], "The other way round: a by b."),
+                    tolerance=1e-2)
+
+def guided_score(
+    answer=None, # A function of x (a tensor) and g
+)->Verdict:
+    "Exercise 2 of chapter 09: the guided score of two Gaussians."
+    x, powers = torch.linspace(-3, 3, 25), (0, 1, 2.5)
+    def of(rule): return [rule(g) for g in powers]
+    told, untold = 1 - x, x.tanh() - x
+    cases = ((of(lambda g: told + g * (told - untold)), "With g = 1 it must be 1 - x."),
+             (of(lambda g: untold + g * told), "Only the difference is multiplied by g."),
+             (of(lambda g: -x + g * (told + x)), "The untold crowd has two humps, not one at 0."),
+             (of(lambda g: untold + g * (untold - told)), "It goes away from the class."))
+    def flaw(f):
+        said = [f(x.clone(), g) for g in powers]
+        for values, text in ((of(lambda g: untold + g * (told - untold)), ""), *cases):
+            if all(close(s, v) for s, v in zip(said, values)): return text
+        return "Try g = 0 first: what is the untold score at x = 0, and far out?"
+    return _judge(answer, flaw, "Write a function of a tensor x and a number g.")
+
+# %% ../nbs/19_check.ipynb #check-075
+def instead_of(
+    answer=None, # A function of told_a, told_b, untold and g
+)->Verdict:
+    "Exercise 3 of chapter 09: towards class a and away from class b."
+    a, b, u = torch.randn(3, 2, 3, 4, 4, generator=make_generator(0))
+    def flaw(f):
+        said = [f(a.clone(), b.clone(), u.clone(), g) for g in (0, 1, 3.5)]
+        rules = ((lambda g: u + g * (a - b), ""),
+                 (lambda g: b + g * (a - b), "With g = 0 neither class counts: start from untold."),
+                 (lambda g: u + g * (a - u) + g * (b - u), "That goes towards b as well."),
+                 (lambda g: u + g * (a - u), "Where is b?"),
+                 (lambda g: u + g * (b - a), "The other way round."))
+        for rule, text in rules:
+            if all(close(s, rule(g)) for s, g in zip(said, (0, 1, 3.5))): return text
+        return "Write both differences down, with their signs, and add them."
+    return _judge(answer, flaw, "Write a function of told_a, told_b, untold and g.")
+
+def untold_of(
+    answer=None, # A function of told (K, B, C, H, W) and likely (B, K)
+)->Verdict:
+    "Exercise 4 of chapter 09: the untold answer as a mean of the told ones."
+    def flaw(f):
+        for k, n in ((3, 4), (4, 4), (5, 2)):
+            g = make_generator(k)
+            told = torch.randn(k, n, 3, 4, 4, generator=g)
+            likely = torch.rand(n, k, generator=g).softmax(1)
+            said = f(told.clone(), likely.clone())
+            if close(said, told.mean(0)): return "Not all classes weigh the same."
+            if close(said, torch.einsum("kb,kbchw->bchw", likely, told) if k == n else said + 1):
+                return "Which axis of likely is the class?"
+            if not close(said, torch.einsum("bk,kbchw->bchw", likely, told)):
+                return "Weigh told[k, b] with likely[b, k], and add over k."
+        return ""
+    return _judge(answer, flaw, "Write a function of told and likely; mind the axes.")
+
+# %% ../nbs/19_check.ipynb #check-078
+def cloud_distance(
+    answer=None, # A function of m, s and d
+)->Verdict:
+    "Exercise 1 of chapter 10: the Fréchet distance of two round clouds."
+    return _formula(
+        answer, lambda m, s, d: d * (m * m + (1 - s) ** 2),
+        [(.1, .9, 64), (0, 2, 3), (1, 1, 5), (.5, .3, 7)],
+        "Add up the two terms over the d dimensions.",
+        (lambda m, s, d: m * m + (1 - s) ** 2, "That is one dimension; there are d."),
+        (lambda m, s, d: m * m + d * (1 - s) ** 2, "Every mean is off: that term has d parts too."),
+        (lambda m, s, d: d * (m * m + (1 - s * s) ** 2), "One term of the trace is 1 + s^2 - 2 s."),
+        (lambda m, s, d: d * (m + abs(1 - s)), "Both terms are squares."))
+
+# %% ../nbs/19_check.ipynb #check-079
+@lru_cache
+def _cheats():
+    "Precision and recall of one point again and again, and of points scattered widely."
+    g = make_generator(0)
+    crowd = torch.randn(1000, 2, generator=g)
+    made = torch.zeros(1000, 2), 200 * torch.rand(1000, 2, generator=g) - 100
+    return [share for points in made for share in precision_recall(crowd, points)]
+
+# %% ../nbs/19_check.ipynb #check-080
+def two_cheats(
+    answer=None, # Four numbers: precision and recall of A, then of B
+)->Verdict:
+    "Exercise 2 of chapter 10: one point, and a wide square."
+    return _numbers(answer, _cheats(),
+                    "Whose balls count for precision, whose for recall?",
+                    ([0, 1, 1, 0], "Precision and recall are exchanged."),
+                    ([1, 0, 0, 0], "How large are the balls around B's points?"),
+                    ([1, 1, 0, 1], "How large are the balls around A's points?"), tolerance=.1)
+
+# %% ../nbs/19_check.ipynb #check-082
+def how_sure(
+    answer=None, # A function of a, b and n
+)->Verdict:
+    "Exercise 3 of chapter 10: standard errors between two accuracies."
+    def spread(a, b, n): return (a * (1 - a) + b * (1 - b)) / n
+    return _formula(
+        answer, lambda a, b, n: (b - a) / math.sqrt(spread(a, b, n)),
+        [(.989, .994, 1000), (.5, .6, 100), (.9, .8, 400), (.2, .21, 5000)],
+        "Difference by the root of the sum of the variances.",
+        (lambda a, b, n: (a - b) / math.sqrt(spread(a, b, n)), "Positive if b is better."),
+        (lambda a, b, n: (b - a) / spread(a, b, n), "That divides by the variance; take its root."),
+        (lambda a, b, n: (b - a) / math.sqrt(spread(a, b, 1)), "More sprites make it surer: n?"),
+        (lambda a, b, n: (b - a) / (math.sqrt(a * (1 - a) / n) + math.sqrt(b * (1 - b) / n)),
+         "Variances add, not standard errors."))
+
+# %% ../nbs/19_check.ipynb #check-083
+@lru_cache
+def _moved():
+    "The median distance of moved training sprites to the nearest one."
+    training = to_x(make_sprites(20_000, 0, "train")[0])
+    return nearest_sprites(training[:200].roll(1, 3), training)[0].median().item()
+
+# %% ../nbs/19_check.ipynb #check-084
+def moved_copies(
+    answer=None, # The median distance
+)->Verdict:
+    "Exercise 4 of chapter 10: copies that are moved by a pixel."
+    def flaw(a):
+        a = float(a)
+        if a == 0: return "These are the unmoved ones."
+        if close(a, _moved(), .02): return ""
+        return "Move along the width, axis 3, and search in all 20,000."
+    return _judge(answer, flaw, "Answer with one number.")
+
+# %% ../nbs/19_check.ipynb #check-087
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -633,7 +934,7 @@ from .schedule import linear_schedule
 from .training import to_device, train_steps, training_state
 from .unet import ContextUnet
 
-# %% ../nbs/19_check.ipynb #check-061
+# %% ../nbs/19_check.ipynb #check-089
 def first_four(
     answer=None, # Three times True or False: ddim with eta 0, ddim with eta 1, dpm
 )->Verdict: # Whether all three are right
@@ -668,7 +969,7 @@ def evaluations(
                     (half, "How often does guidance above 1 ask in each step?"),
                     ([n // 32 for n in true], "Each question is about all 32 sprites."))
 
-# %% ../nbs/19_check.ipynb #check-064
+# %% ../nbs/19_check.ipynb #check-092
 def write_whole(
     answer=None, # A function of a path and pieces, an iterable of texts, that writes them to it
 )->Verdict: # Whether the file is always whole
@@ -697,7 +998,7 @@ def write_whole(
             return "" if len(os.listdir(folder)) == 1 else "After an error a file is left behind."
     return _judge(answer, flaw, "It is called with a path and an iterable of texts.")
 
-# %% ../nbs/19_check.ipynb #check-066
+# %% ../nbs/19_check.ipynb #check-094
 def beside_parameters(
     answer=None, # A whole number of bytes
 )->Verdict: # Whether it is right
@@ -710,7 +1011,7 @@ def beside_parameters(
                     (numbers, "That is how many numbers they hold: how many bytes has each?"),
                     (4 * numbers, "Not all of them are float32."), tolerance=1e-9)
 
-# %% ../nbs/19_check.ipynb #check-069
+# %% ../nbs/19_check.ipynb #check-097
 def run_for(
     answer=None, # A function of steps, an iterable, seconds and a clock, giving a list of steps
 )->Verdict: # Whether it stops in time
@@ -745,7 +1046,7 @@ def panel_history(
                     ((3, 2), "keep counts the earlier results only."),
                     ((5, 4), "The panel forgets the oldest ones."))
 
-# %% ../nbs/19_check.ipynb #check-072
+# %% ../nbs/19_check.ipynb #check-100
 def margins(
     answer=None, # Whole numbers
 )->Verdict: # Whether they are all there are
@@ -774,7 +1075,7 @@ def factors(
                     ((6, 2, 6), "At which rows and columns do colours change around the spot?"),
                     ((6, 1, 1), "In (b): which whole numbers divide 92, and 6 k - 4 for every k?"))
 
-# %% ../nbs/19_check.ipynb #check-075
+# %% ../nbs/19_check.ipynb #check-103
 def main_colour(
     answer=None, # A function of a block, uint8 (k, k, 3), giving its colour (3,)
 )->Verdict: # Whether it is the most frequent one, and of equally frequent ones the darker
@@ -796,7 +1097,7 @@ def main_colour(
         return ""
     return _judge(answer, flaw, "It is called with one block, and returns three numbers.")
 
-# %% ../nbs/19_check.ipynb #check-078
+# %% ../nbs/19_check.ipynb #check-106
 PARTS = "model", "ema", "optimizer", "generator", "step", "order" # Of a `TrainingState`
 
 @lru_cache
@@ -821,7 +1122,7 @@ def parts_needed()->frozenset: # Names out of PARTS
     whole = resumed(None)
     return frozenset(name for name in PARTS if resumed(name) != whole)
 
-# %% ../nbs/19_check.ipynb #check-080
+# %% ../nbs/19_check.ipynb #check-108
 def needed(
     answer=None, # Names out of PARTS
 )->Verdict: # Whether they are all that matter
@@ -845,7 +1146,7 @@ def interval(
                     (true / 60, "In seconds."), (true / 2 ** .5, "How much is lost in the mean?"),
                     tolerance=.01)
 
-# %% ../nbs/19_check.ipynb #check-082
+# %% ../nbs/19_check.ipynb #check-110
 def shared_steps(
     answer=None, # Two whole numbers: steps in all, and sprites in each process a step
 )->Verdict: # Whether both are right
@@ -875,7 +1176,7 @@ def pooled(
         return "" if close(var, true[1]) else "The mean is right, the variance is not."
     return _judge(answer, flaw, "It is called with a list of (n, mean, variance).")
 
-# %% ../nbs/19_check.ipynb #check-085
+# %% ../nbs/19_check.ipynb #check-113
 def atlas_size(
     answer=None, # (width, height) in pixels
 )->Verdict: # Whether it is the sheet's size
@@ -894,7 +1195,7 @@ def atlas_size(
     elif given == (right[0] - 2, right[1] - 2): hint = "The margin is on both sides."
     return verdict(answer, lambda a: tuple(a) == right, hint)
 
-# %% ../nbs/19_check.ipynb #check-088
+# %% ../nbs/19_check.ipynb #check-116
 def nearest_index(
     answer=None, # A function of pixels uint8 (m, 3) and a palette uint8 (k, 3), giving (m,)
 )->Verdict: # Whether it finds the nearest colour of each pixel
@@ -914,7 +1215,7 @@ def nearest_index(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: np.asarray(a(pixels, palette)).tolist() == index(true), hint)
 
-# %% ../nbs/19_check.ipynb #check-091
+# %% ../nbs/19_check.ipynb #check-119
 def exported_guidance(
     answer=None, # A function of told, untold (B, C, H, W) and the guidance, giving eps_hat
 )->Verdict: # Whether it is the guided eps_hat
@@ -931,7 +1232,7 @@ def exported_guidance(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: same(a, lambda g: untold + g * (told - untold)), hint)
 
-# %% ../nbs/19_check.ipynb #check-094
+# %% ../nbs/19_check.ipynb #check-122
 def hint_for(
     answer, # What was given
     cases, # Pairs (is it this mistake? a function of the answer, what to say then)
@@ -944,7 +1245,7 @@ def hint_for(
         except Exception: pass
     return otherwise
 
-# %% ../nbs/19_check.ipynb #check-097
+# %% ../nbs/19_check.ipynb #check-125
 def guided(
     answer=None, # A function of (told, untold, g) that returns eps_hat
 )->Verdict:
@@ -960,7 +1261,7 @@ def guided(
          "With g = 1 yours already pushes: count g from 0, as this book does."),
     ], "Put in g = 0, which must give untold, and g = 1, which must give told."))
 
-# %% ../nbs/19_check.ipynb #check-100
+# %% ../nbs/19_check.ipynb #check-128
 def strides(
     answer=None, # A function of (n, T) that returns n + 1 whole numbers from T down to 0
 )->Verdict:
@@ -980,7 +1281,7 @@ def strides(
         (lambda f: f(3, 7)[0] != 7, "T is not always 500: try n = 3 and T = 7."),
     ], "Try n = 1, n = 30, n = 499: both ends, the number of steps, and how even the gaps are."))
 
-# %% ../nbs/19_check.ipynb #check-103
+# %% ../nbs/19_check.ipynb #check-131
 def dropped(
     answer=None, # A function of (context (B, 5), p, generator) that returns the context (B, 5)
 )->Verdict:
@@ -1005,7 +1306,7 @@ def dropped(
          "Yours changes the context that it was given."),
     ], "Look at a row with several entries: either all of them are left, or none."))
 
-# %% ../nbs/19_check.ipynb #check-106
+# %% ../nbs/19_check.ipynb #check-134
 def as_bytes(
     answer=None, # A function of x, float of any shape, that returns uint8 of that shape
 )->Verdict:

@@ -134,7 +134,7 @@ def judge_of(
     judge = train_judge(data, epochs, seed=seed, n_classes=n_classes)
     return judge, share_right(judge, *judged), len(judged[0])
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-017
+# %% ../nbs/10_evaluation.ipynb #evaluation-019
 def frechet_distance(
     a:torch.Tensor, # Features (n, d), n > d
     b:torch.Tensor, # Features (m, d), m > d
@@ -149,7 +149,7 @@ def frechet_distance(
     root_trace = torch.linalg.eigvals(cov_a @ cov_b).real.clip(0).sqrt().sum()
     return (apart @ apart + cov_a.trace() + cov_b.trace() - 2 * root_trace).item()
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-022
+# %% ../nbs/10_evaluation.ipynb #evaluation-024
 def frechet_interval(
     a:torch.Tensor, # Features of the sample (n, d)
     b:torch.Tensor, # Features of the reference (m, d)
@@ -167,7 +167,7 @@ def frechet_interval(
     value = frechet_distance(a, b)
     return max(value + low, 0.), value + high
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-024
+# %% ../nbs/10_evaluation.ipynb #evaluation-026
 def precision_recall(
     real:torch.Tensor, # Features (n, d)
     made:torch.Tensor, # Features (m, d)
@@ -179,7 +179,7 @@ def precision_recall(
         return (torch.cdist(points, centres) <= radius).any(1).float().mean().item()
     return within(made, real), within(real, made)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-027
+# %% ../nbs/10_evaluation.ipynb #evaluation-031
 def nearest_sprites(
     x:torch.Tensor, # Sprites (n, 3, H, W)
     others:torch.Tensor, # Sprites to search (m, 3, H, W)
@@ -191,7 +191,7 @@ def nearest_sprites(
     index = torch.cat(found)
     return (x - others[index]).flatten(1).square().mean(1).sqrt(), index
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-030
+# %% ../nbs/10_evaluation.ipynb #evaluation-034
 @dataclass
 class Yardstick:
     "What sprites are measured with; made by `make_yardstick`."
@@ -226,7 +226,7 @@ class Yardstick:
                     low=low, high=high, floor=floor, ratio=distance / floor, precision=precision,
                     recall=recall, near=near, near_held_out=self.near)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-032
+# %% ../nbs/10_evaluation.ipynb #evaluation-036
 def check_sprites(
     x, # Sprites (n, 3, H, W), float
     labels, # Their classes (n,)
@@ -247,7 +247,7 @@ def check_sprites(
                          "NaN or infinity; expected finite numbers. Check what made them.")
     return x, labels
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-033
+# %% ../nbs/10_evaluation.ipynb #evaluation-037
 def make_yardstick(
     n:int=1000, # How many sprites shall be scored at a time, 100 or more
     judge:Judge=None, # None: the one that comes with the package
@@ -272,7 +272,7 @@ def make_yardstick(
     yardstick.near = nearest_sprites(x[:n], training)[0].median().item()
     return yardstick
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-035
+# %% ../nbs/10_evaluation.ipynb #evaluation-039
 def yardstick_of_file(
     data, # A path for `load_sprites`
     judge, # A judge for it: a file, or a name for `load_judge`
@@ -284,7 +284,7 @@ def yardstick_of_file(
     order = torch.randperm(int((~keep).sum()), generator=make_generator(0)).numpy()
     return make_yardstick(n, judge, found.images[keep], found.images[~keep][order], found.classes)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-042
+# %% ../nbs/10_evaluation.ipynb #evaluation-046
 def evaluate(
     model=None, # A network, or None: the shipped weights
     n:int=1000, # How many sprites, 100 or more
@@ -311,7 +311,7 @@ def evaluate(
                 eta=eta, seed=seed, arithmetic=precision, seconds=seconds,
                 **yardstick.score(x, labels))
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-043
+# %% ../nbs/10_evaluation.ipynb #evaluation-047
 def check_evaluation(
     model, n, sampler, steps, guidance, eta, precision, device, # See `evaluate`
     yardstick:Yardstick=None, # Likewise; None: that of the drawn sprites
@@ -333,7 +333,7 @@ def check_evaluation(
                          "Evaluate it with the sprites that it learned from, and their judge.")
     return n, model if device is None else model.to(default_device(device))
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-044
+# %% ../nbs/10_evaluation.ipynb #evaluation-048
 def draw_samples(
     model, # The network
     labels:torch.Tensor, # Classes asked for (n,), or contexts (n, n_cfeat)
@@ -354,7 +354,7 @@ def draw_samples(
             made.append(step.x_t.float().cpu())
     return torch.cat(made)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-048
+# %% ../nbs/10_evaluation.ipynb #evaluation-052
 def score_table(
     score:dict, # From `evaluate`
 )->str: # A few lines

@@ -22,12 +22,12 @@ from .schedule import NoiseSchedule, linear_schedule, perturb_input
 from .sprites import check_images, one_hot
 from .unet import ContextUnet
 
-# %% ../nbs/05_training.ipynb #training-006
+# %% ../nbs/05_training.ipynb #training-008
 def draw_steps(
     n:int, # How many
     schedule:NoiseSchedule, # Its device is the one of the results
     generator:torch.Generator, # Draws t
-    emphasis:str="even", # 'even' or 'late', see below
+    emphasis:str="even", # 'even' or 'late', see above
 )->tuple: # t (n,), whole numbers from 1 to T, and the weight of each in the loss (n,)
     "Draw the steps to train on."
     T, random = schedule.timesteps, dict(generator=generator, device=schedule.alpha_bar.device)
@@ -36,7 +36,7 @@ def draw_steps(
     t = (T * torch.rand(n, **random).sqrt()).ceil().clip(1, T).long() # density grows with t
     return t, (1 / schedule.alpha_bar[t]).clip(max=20)
 
-# %% ../nbs/05_training.ipynb #training-009
+# %% ../nbs/05_training.ipynb #training-011
 def noised_batch(
     x_0:torch.Tensor, # Clean pictures (B, C, H, W) in [-1, 1]
     context:torch.Tensor, # (B, n_cfeat)
@@ -75,7 +75,7 @@ def diffusion_loss(
     task = noised_batch(x_0, context, schedule, generator, drop_context, emphasis)
     return noise_errors(model, schedule.timesteps, *task).mean()
 
-# %% ../nbs/05_training.ipynb #training-014
+# %% ../nbs/05_training.ipynb #training-016
 def to_device(
     data, # (images uint8 (n, H, W, 3), labels (n,) or contexts (n, n_cfeat)), or a `CustomDataset`
     model:ContextUnet, # The network that shall learn from it
@@ -102,7 +102,7 @@ def to_device(
     images = torch.as_tensor(images).permute(0, 3, 1, 2)
     return images.to(device).contiguous(memory_format=torch.channels_last), context.to(device)
 
-# %% ../nbs/05_training.ipynb #training-017
+# %% ../nbs/05_training.ipynb #training-019
 @torch.no_grad()
 def ema_update(
     ema, # The averaged model, changed in place
@@ -116,7 +116,7 @@ def ema_update(
         if average.is_floating_point(): average.lerp_(now, 1 - d)
         else: average.copy_(now) # batch normalisation's count of batches
 
-# %% ../nbs/05_training.ipynb #training-020
+# %% ../nbs/05_training.ipynb #training-022
 @dataclass
 class TrainingState:
     "All that a run needs to go on from where it is."
@@ -138,7 +138,7 @@ def training_state(
     optimizer = torch.optim.Adam(model.parameters(), lr)
     return TrainingState(model, copy.deepcopy(model).eval(), optimizer, make_generator(seed, device))
 
-# %% ../nbs/05_training.ipynb #training-022
+# %% ../nbs/05_training.ipynb #training-024
 def check_settings(
     n_epoch=1, lr=1e-3, batch_size=1, # See `train`
     drop_context=0., ema_decay=0., precision="auto", emphasis="even", # See `train`
@@ -154,7 +154,7 @@ def check_settings(
             raise InputError(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}. "
                              "Pass one of these.")
 
-# %% ../nbs/05_training.ipynb #training-024
+# %% ../nbs/05_training.ipynb #training-026
 def train_step(
     state:TrainingState, # Taken one step further, in place
     x_0:torch.Tensor, context:torch.Tensor, # A batch: (B, C, H, W) in [-1, 1], (B, n_cfeat)
@@ -179,7 +179,7 @@ def train_step(
     state.step += 1
     return loss.item()
 
-# %% ../nbs/05_training.ipynb #training-026
+# %% ../nbs/05_training.ipynb #training-028
 def train_steps(
     state:TrainingState, # Where to begin; follows the run
     images:torch.Tensor, context:torch.Tensor, # As from `to_device`
@@ -198,7 +198,7 @@ def train_steps(
         x_0 = images[index].to(context.dtype) / 127.5 - 1
         yield train_step(state, x_0, context[index], schedule, **settings)
 
-# %% ../nbs/05_training.ipynb #training-029
+# %% ../nbs/05_training.ipynb #training-031
 @dataclass
 class TrainingRun:
     "The results of `train`."
@@ -239,7 +239,7 @@ def train(
     means = [part.mean().item() for part in losses.split(per_epoch)]
     return TrainingRun(model.eval(), state.ema, losses, means, time.perf_counter() - began)
 
-# %% ../nbs/05_training.ipynb #training-030
+# %% ../nbs/05_training.ipynb #training-032
 def progress_bar(
     total:int, # Steps in all
     shown:bool=True, # Show it

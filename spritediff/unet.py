@@ -15,7 +15,7 @@ from torch import nn
 from .core import InputError, check_whole, default_device
 from .sprites import CLASSES
 
-# %% ../nbs/04_unet.ipynb #unet-006
+# %% ../nbs/04_unet.ipynb #unet-009
 class ResidualConvBlock(nn.Module):
     "Conv3x3, BatchNorm, GELU, twice; with `is_res`, a shortcut adds the input to the result."
     def __init__(self,
@@ -36,7 +36,7 @@ class ResidualConvBlock(nn.Module):
         out = self.conv2(self.conv1(x))
         return (self.shortcut(x) + out) / 1.414 if self.is_res else out
 
-# %% ../nbs/04_unet.ipynb #unet-009
+# %% ../nbs/04_unet.ipynb #unet-012
 class UnetDown(nn.Module):
     "Two blocks and a pooling that halves height and width."
     def __init__(self, in_channels:int, out_channels:int):
@@ -66,7 +66,7 @@ class EmbedFC(nn.Module):
     def forward(self, x): # (B, input_dim) -> (B, emb_dim, 1, 1)
         return self.model(x.reshape(-1, self.input_dim))[:, :, None, None]
 
-# %% ../nbs/04_unet.ipynb #unet-012
+# %% ../nbs/04_unet.ipynb #unet-015
 def check_names(
     classes, # Texts, all different, without '=' and ','; None: the sprites' five, or numbers
     n:int, # How many there must be
@@ -81,7 +81,7 @@ def check_names(
                          "'=' and ','. Rename them, or choose another n_cfeat.")
     return tuple(names)
 
-# %% ../nbs/04_unet.ipynb #unet-015
+# %% ../nbs/04_unet.ipynb #unet-018
 class ContextUnet(nn.Module):
     "Predicts the noise in a picture from the picture, the time and a context vector."
     def __init__(self,
@@ -95,16 +95,15 @@ class ContextUnet(nn.Module):
         super().__init__()
         self.classes = check_names(classes, n_cfeat)
         width = height if width is None else width
-        for name, value in ("height", height), ("width", width): _check_multiple(name, value, 4, 8)
-        _check_multiple("n_feat", n_feat, 8, 8)
+        for name, value, of in ("height", height, 4), ("width", width, 4), ("n_feat", n_feat, 8):
+            _check_multiple(name, value, of, 8)
         self.in_channels, self.n_feat, self.n_cfeat = in_channels, n_feat, n_cfeat
         self.h, self.w, bottom = height, width, (height // 4, width // 4) # bottom: its map's size
         self.init_conv = ResidualConvBlock(in_channels, n_feat, is_res=True)
         self.down1, self.down2 = UnetDown(n_feat, n_feat), UnetDown(n_feat, 2 * n_feat)
         self.to_vec = nn.Sequential(nn.AvgPool2d(bottom), nn.GELU())
         self.timeembed1, self.timeembed2 = EmbedFC(1, 2 * n_feat), EmbedFC(1, n_feat)
-        self.contextembed1 = EmbedFC(n_cfeat, 2 * n_feat)
-        self.contextembed2 = EmbedFC(n_cfeat, n_feat)
+        self.contextembed1, self.contextembed2 = (EmbedFC(n_cfeat, n) for n in (2 * n_feat, n_feat))
         self.up0 = nn.Sequential(nn.ConvTranspose2d(2 * n_feat, 2 * n_feat, bottom, bottom),
                                  nn.GroupNorm(8, 2 * n_feat), nn.ReLU())
         self.up1, self.up2 = UnetUp(4 * n_feat, n_feat), UnetUp(2 * n_feat, n_feat)
@@ -124,14 +123,14 @@ class ContextUnet(nn.Module):
         u3 = self.up2(self.contextembed2(c) * u2 + self.timeembed2(t), down1) # (B, n_feat, H, W)
         return self.out(torch.cat((u3, init), 1))
 
-# %% ../nbs/04_unet.ipynb #unet-016
+# %% ../nbs/04_unet.ipynb #unet-019
 def _check_multiple(name, value, of, low):
     "Raise `InputError` unless `value` is a multiple of `of` and at least `low`."
     if check_whole(name, value, 1) % of or value < low:
         raise InputError(f"{name} is {value}; expected a multiple of {of} from {low} up. "
                          "Pad or resize to one.")
 
-# %% ../nbs/04_unet.ipynb #unet-018
+# %% ../nbs/04_unet.ipynb #unet-021
 def _inputs(model, x, t, c):
     "Context (B, n_cfeat) and time (B or 1, 1), float, beside x; wrong shapes: `InputError`."
     if x.shape[1:] != (model.in_channels, model.h, model.w):
@@ -148,7 +147,7 @@ def _inputs(model, x, t, c):
                          f"expected ({len(x)}, {model.n_cfeat}). Pass one row a picture.")
     return c, t.reshape(-1, 1)
 
-# %% ../nbs/04_unet.ipynb #unet-039
+# %% ../nbs/04_unet.ipynb #unet-042
 def load_course_checkpoint(
     path, # A .pth file of the course: the state of its ContextUnet
     device=None, # See `default_device`
@@ -175,7 +174,7 @@ def load_course_checkpoint(
                          "Check which file this is.") from None
     return model.to(default_device(device), torch.float32).eval()
 
-# %% ../nbs/04_unet.ipynb #unet-040
+# %% ../nbs/04_unet.ipynb #unet-043
 def load_state(
     path, # A file written by torch.save
     device=None, # See `default_device`
