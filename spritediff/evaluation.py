@@ -328,8 +328,9 @@ def check_evaluation(
                      else (tuple(yardstick.training.shape[1:]), yardstick.classes))
     there = getattr(model, "classes", CLASSES)
     if (model.in_channels, model.h, model.w) != size or tuple(there) != tuple(classes):
-        raise InputError(f"the network makes {model.h}x{model.w} sprites of {', '.join(there)}; "
-                         f"expected {size[1]}x{size[2]} of {', '.join(classes)}, as the judge. "
+        raise InputError(f"the network is made for {model.in_channels} channels, {model.h}x{model.w} "
+                         f"pixels and {', '.join(there)}; expected {size[0]}, {size[1]}x{size[2]} and "
+                         f"{', '.join(classes)}, as the judge. "
                          "Evaluate it with the sprites that it learned from, and their judge.")
     return n, model if device is None else model.to(default_device(device))
 

@@ -107,7 +107,7 @@ def test_bad_sprites(yardstick, real, change, says):
     (dict(n=99), "is 99"), (dict(n=2.5), "is 2.5"), (dict(sampler="euler"), "euler"), (dict(steps=0), "steps is 0"),
     (dict(steps=501), "steps is 501"), (dict(sampler="ddpm", steps=50), "steps is 50"), (dict(guidance=21), "guidance is 21"),
     (dict(guidance=float("nan")), "guidance is nan"), (dict(precision="half"), "precision is 'half'"),
-    (dict(model=sd.ContextUnet(3, 8, 5, 8)), "expected 3, 16x16 and 5"), (dict(model=sd.ContextUnet(3, 8, 7, 16)), "7 classes"),
+    (dict(model=sd.ContextUnet(3, 8, 5, 8)), "expected 3, 16x16 and hero"), (dict(model=sd.ContextUnet(3, 8, 7, 16)), "and 0, 1, 2, 3, 4, 5, 6;"),
     (dict(model=sd.ContextUnet(1, 8, 5, 16)), "1 channels")])
 def test_bad_settings(settings, says):
     "Refused before anything is sampled"
