@@ -589,7 +589,7 @@ def _from_pictures(path, size, classes, ground, cutting, facts, progress):
     if size is None:
         size = nearest_size(cutting["cell"]) if cutting else common_size(f for f, _ in found)
     images, labels, groups = [], [], []
-    for file, label in tqdm(found, disable=not progress, unit="file"):
+    for file, label in tqdm(found, disable=not progress, unit="file", delay=1):
         try: sprites = _sprites_of(file, cutting)
         except InputError as e: sprites, skipped[file] = [], str(e)
         for pixels in sprites:
