@@ -772,6 +772,7 @@ def v_weight(
         (lambda a: a + (1 - a) ** 2 / a, "Add the two parts first, then square."),
         (lambda a: a, "The other way round."))
 
+# %% ../nbs/19_check.ipynb #check-071
 def forgotten(
     answer=None, # Two whole numbers: with the minimum, and with a constant d
 )->Verdict:
@@ -787,7 +788,7 @@ def forgotten(
                     ((2, without), "After two steps 1.8% are left."),
                     ((4, without), "Steps count from 0, so the first d is 1/10."), tolerance=1e-9)
 
-# %% ../nbs/19_check.ipynb #check-073
+# %% ../nbs/19_check.ipynb #check-074
 def times_more(
     answer=None, # Four numbers, for g = 0, 1, 2, 4
 )->Verdict:
@@ -818,7 +819,7 @@ def guided_score(
         return "Try g = 0 first: what is the untold score at x = 0, and far out?"
     return _judge(answer, flaw, "Write a function of a tensor x and a number g.")
 
-# %% ../nbs/19_check.ipynb #check-075
+# %% ../nbs/19_check.ipynb #check-076
 def instead_of(
     answer=None, # A function of told_a, told_b, untold and g
 )->Verdict:
@@ -854,7 +855,7 @@ def untold_of(
         return ""
     return _judge(answer, flaw, "Write a function of told and likely; mind the axes.")
 
-# %% ../nbs/19_check.ipynb #check-078
+# %% ../nbs/19_check.ipynb #check-079
 def cloud_distance(
     answer=None, # A function of m, s and d
 )->Verdict:
@@ -868,7 +869,7 @@ def cloud_distance(
         (lambda m, s, d: d * (m * m + (1 - s * s) ** 2), "One term of the trace is 1 + s^2 - 2 s."),
         (lambda m, s, d: d * (m + abs(1 - s)), "Both terms are squares."))
 
-# %% ../nbs/19_check.ipynb #check-079
+# %% ../nbs/19_check.ipynb #check-080
 @lru_cache
 def _cheats():
     "Precision and recall of one point again and again, and of points scattered widely."
@@ -877,7 +878,7 @@ def _cheats():
     made = torch.zeros(1000, 2), 200 * torch.rand(1000, 2, generator=g) - 100
     return [share for points in made for share in precision_recall(crowd, points)]
 
-# %% ../nbs/19_check.ipynb #check-080
+# %% ../nbs/19_check.ipynb #check-081
 def two_cheats(
     answer=None, # Four numbers: precision and recall of A, then of B
 )->Verdict:
@@ -888,7 +889,7 @@ def two_cheats(
                     ([1, 0, 0, 0], "How large are the balls around B's points?"),
                     ([1, 1, 0, 1], "How large are the balls around A's points?"), tolerance=.1)
 
-# %% ../nbs/19_check.ipynb #check-082
+# %% ../nbs/19_check.ipynb #check-083
 def how_sure(
     answer=None, # A function of a, b and n
 )->Verdict:
@@ -904,14 +905,14 @@ def how_sure(
         (lambda a, b, n: (b - a) / (math.sqrt(a * (1 - a) / n) + math.sqrt(b * (1 - b) / n)),
          "Variances add, not standard errors."))
 
-# %% ../nbs/19_check.ipynb #check-083
+# %% ../nbs/19_check.ipynb #check-084
 @lru_cache
 def _moved():
     "The median distance of moved training sprites to the nearest one."
     training = to_x(make_sprites(20_000, 0, "train")[0])
     return nearest_sprites(training[:200].roll(1, 3), training)[0].median().item()
 
-# %% ../nbs/19_check.ipynb #check-084
+# %% ../nbs/19_check.ipynb #check-085
 def moved_copies(
     answer=None, # The median distance
 )->Verdict:
@@ -923,7 +924,7 @@ def moved_copies(
         return "Move along the width, axis 3, and search in all 20,000."
     return _judge(answer, flaw, "Answer with one number.")
 
-# %% ../nbs/19_check.ipynb #check-087
+# %% ../nbs/19_check.ipynb #check-088
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -934,7 +935,7 @@ from .schedule import linear_schedule
 from .training import to_device, train_steps, training_state
 from .unet import ContextUnet
 
-# %% ../nbs/19_check.ipynb #check-089
+# %% ../nbs/19_check.ipynb #check-090
 def first_four(
     answer=None, # Three times True or False: ddim with eta 0, ddim with eta 1, dpm
 )->Verdict: # Whether all three are right
@@ -969,7 +970,7 @@ def evaluations(
                     (half, "How often does guidance above 1 ask in each step?"),
                     ([n // 32 for n in true], "Each question is about all 32 sprites."))
 
-# %% ../nbs/19_check.ipynb #check-092
+# %% ../nbs/19_check.ipynb #check-093
 def write_whole(
     answer=None, # A function of a path and pieces, an iterable of texts, that writes them to it
 )->Verdict: # Whether the file is always whole
@@ -998,7 +999,7 @@ def write_whole(
             return "" if len(os.listdir(folder)) == 1 else "After an error a file is left behind."
     return _judge(answer, flaw, "It is called with a path and an iterable of texts.")
 
-# %% ../nbs/19_check.ipynb #check-094
+# %% ../nbs/19_check.ipynb #check-095
 def beside_parameters(
     answer=None, # A whole number of bytes
 )->Verdict: # Whether it is right
@@ -1011,7 +1012,7 @@ def beside_parameters(
                     (numbers, "That is how many numbers they hold: how many bytes has each?"),
                     (4 * numbers, "Not all of them are float32."), tolerance=1e-9)
 
-# %% ../nbs/19_check.ipynb #check-097
+# %% ../nbs/19_check.ipynb #check-098
 def run_for(
     answer=None, # A function of steps, an iterable, seconds and a clock, giving a list of steps
 )->Verdict: # Whether it stops in time
@@ -1046,7 +1047,7 @@ def panel_history(
                     ((3, 2), "keep counts the earlier results only."),
                     ((5, 4), "The panel forgets the oldest ones."))
 
-# %% ../nbs/19_check.ipynb #check-100
+# %% ../nbs/19_check.ipynb #check-101
 def margins(
     answer=None, # Whole numbers
 )->Verdict: # Whether they are all there are
@@ -1075,7 +1076,7 @@ def factors(
                     ((6, 2, 6), "At which rows and columns do colours change around the spot?"),
                     ((6, 1, 1), "In (b): which whole numbers divide 92, and 6 k - 4 for every k?"))
 
-# %% ../nbs/19_check.ipynb #check-103
+# %% ../nbs/19_check.ipynb #check-104
 def main_colour(
     answer=None, # A function of a block, uint8 (k, k, 3), giving its colour (3,)
 )->Verdict: # Whether it is the most frequent one, and of equally frequent ones the darker
@@ -1097,7 +1098,7 @@ def main_colour(
         return ""
     return _judge(answer, flaw, "It is called with one block, and returns three numbers.")
 
-# %% ../nbs/19_check.ipynb #check-106
+# %% ../nbs/19_check.ipynb #check-107
 PARTS = "model", "ema", "optimizer", "generator", "step", "order" # Of a `TrainingState`
 
 @lru_cache
@@ -1122,7 +1123,7 @@ def parts_needed()->frozenset: # Names out of PARTS
     whole = resumed(None)
     return frozenset(name for name in PARTS if resumed(name) != whole)
 
-# %% ../nbs/19_check.ipynb #check-108
+# %% ../nbs/19_check.ipynb #check-109
 def needed(
     answer=None, # Names out of PARTS
 )->Verdict: # Whether they are all that matter
@@ -1146,7 +1147,7 @@ def interval(
                     (true / 60, "In seconds."), (true / 2 ** .5, "How much is lost in the mean?"),
                     tolerance=.01)
 
-# %% ../nbs/19_check.ipynb #check-110
+# %% ../nbs/19_check.ipynb #check-111
 def shared_steps(
     answer=None, # Two whole numbers: steps in all, and sprites in each process a step
 )->Verdict: # Whether both are right
@@ -1176,7 +1177,7 @@ def pooled(
         return "" if close(var, true[1]) else "The mean is right, the variance is not."
     return _judge(answer, flaw, "It is called with a list of (n, mean, variance).")
 
-# %% ../nbs/19_check.ipynb #check-113
+# %% ../nbs/19_check.ipynb #check-114
 def atlas_size(
     answer=None, # (width, height) in pixels
 )->Verdict: # Whether it is the sheet's size
@@ -1195,7 +1196,7 @@ def atlas_size(
     elif given == (right[0] - 2, right[1] - 2): hint = "The margin is on both sides."
     return verdict(answer, lambda a: tuple(a) == right, hint)
 
-# %% ../nbs/19_check.ipynb #check-116
+# %% ../nbs/19_check.ipynb #check-117
 def nearest_index(
     answer=None, # A function of pixels uint8 (m, 3) and a palette uint8 (k, 3), giving (m,)
 )->Verdict: # Whether it finds the nearest colour of each pixel
@@ -1215,7 +1216,7 @@ def nearest_index(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: np.asarray(a(pixels, palette)).tolist() == index(true), hint)
 
-# %% ../nbs/19_check.ipynb #check-119
+# %% ../nbs/19_check.ipynb #check-120
 def exported_guidance(
     answer=None, # A function of told, untold (B, C, H, W) and the guidance, giving eps_hat
 )->Verdict: # Whether it is the guided eps_hat
@@ -1232,7 +1233,7 @@ def exported_guidance(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: same(a, lambda g: untold + g * (told - untold)), hint)
 
-# %% ../nbs/19_check.ipynb #check-122
+# %% ../nbs/19_check.ipynb #check-123
 def hint_for(
     answer, # What was given
     cases, # Pairs (is it this mistake? a function of the answer, what to say then)
@@ -1245,7 +1246,7 @@ def hint_for(
         except Exception: pass
     return otherwise
 
-# %% ../nbs/19_check.ipynb #check-125
+# %% ../nbs/19_check.ipynb #check-126
 def guided(
     answer=None, # A function of (told, untold, g) that returns eps_hat
 )->Verdict:
@@ -1261,7 +1262,7 @@ def guided(
          "With g = 1 yours already pushes: count g from 0, as this book does."),
     ], "Put in g = 0, which must give untold, and g = 1, which must give told."))
 
-# %% ../nbs/19_check.ipynb #check-128
+# %% ../nbs/19_check.ipynb #check-129
 def strides(
     answer=None, # A function of (n, T) that returns n + 1 whole numbers from T down to 0
 )->Verdict:
@@ -1281,7 +1282,7 @@ def strides(
         (lambda f: f(3, 7)[0] != 7, "T is not always 500: try n = 3 and T = 7."),
     ], "Try n = 1, n = 30, n = 499: both ends, the number of steps, and how even the gaps are."))
 
-# %% ../nbs/19_check.ipynb #check-131
+# %% ../nbs/19_check.ipynb #check-132
 def dropped(
     answer=None, # A function of (context (B, 5), p, generator) that returns the context (B, 5)
 )->Verdict:
@@ -1306,7 +1307,7 @@ def dropped(
          "Yours changes the context that it was given."),
     ], "Look at a row with several entries: either all of them are left, or none."))
 
-# %% ../nbs/19_check.ipynb #check-134
+# %% ../nbs/19_check.ipynb #check-135
 def as_bytes(
     answer=None, # A function of x, float of any shape, that returns uint8 of that shape
 )->Verdict:

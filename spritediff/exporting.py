@@ -483,7 +483,7 @@ def export_sprites(
     out="export", # Folder to write into, made if missing
     n:int=32, # How many sprites
     weights=None, # A network, or a name or path for `load_pretrained`; None: 'sprites'
-    context="all", # Text for `parse_context`, a tensor (n, 5), or None; 'all': classes in turn
+    context="all", # Text for `parse_context`, a tensor (n, n_cfeat), None; 'all': classes in turn
     formats=FORMATS, # Some of FORMATS: names, or one text with commas
     colours:int=12, # At most so many in a sprite, 2 to 256
     shared:bool=False, # True: one palette of so many colours for all sprites together
