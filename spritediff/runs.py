@@ -292,10 +292,10 @@ def model_card(
 # %% ../nbs/15_runs.ipynb #runs-034
 @contextmanager
 def noting_signals(): # Yields a list that is empty until a signal has come
-    "Ctrl-C and SIGTERM are noted instead of acted upon; the second acts."
+    "Ctrl-C and SIGTERM are noted, not acted upon; the second acts, if the process is alone."
     noted = []
     def note(number, frame):
-        if noted: raise KeyboardInterrupt
+        if noted and processes() == 1: raise KeyboardInterrupt
         noted.append(number)
     numbers, before = (signal.SIGINT, signal.SIGTERM), {}
     try:
@@ -412,10 +412,10 @@ def run_in_folder(
                 if group: group.wish = group.wish or bool(noted)
                 if group.stop if group else noted: break
                 if time.perf_counter() - run.saved >= 60 * minutes: run.save()
-        run.save(state.step == total)
+            run.save(state.step == total)
     except InputError as e: raise InputError(f"{e} {run.last_good()}") from None
     finally: run.close()
-    if state.step < total:
+    if state.step < total and run.writes: # torchrun ends all when one fails: let only this one
         raise KeyboardInterrupt(f"stopped at step {state.step} of {total}; to go on: "
                                 f"spritediff train --out {out} --resume")
     return out

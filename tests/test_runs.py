@@ -285,14 +285,34 @@ def test_two_processes(tmp_path):
     subprocess.run([*script(tmp_path), "--out", "pair", "--resume"], cwd=tmp_path, check=True, capture_output=True) # and back: nothing left to do
 
 
-def test_signal_to_one_of_two(tmp_path):
-    "If one of the processes is asked to stop, both stop at the same step and one checkpoint is written"
-    stop = "step = runs.RunFolder.note\ndef note(self, *args):\n    step(self, *args)\n    import os, signal\n" \
-           "    if self.state.step == 3 and not runs.first_process(): os.kill(os.getpid(), signal.SIGTERM)\nruns.RunFolder.note = note"
-    first, *rest = script(tmp_path, stop)
-    done = subprocess.run([first, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *rest, "--epochs", "4", "--out", "run"], cwd=tmp_path,
-                          capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode and done.stderr.count("stopped at step 4 of 16") == 1
+SLOW = """
+import os, signal, time
+from pathlib import Path
+note, save = runs.RunFolder.note, runs.RunFolder.save
+def signalling(self, *args):
+    note(self, *args)
+    if self.state.step == 3: {act}
+def slowly(self, *args):
+    if self.state.step: time.sleep(2)
+    save(self, *args)
+runs.RunFolder.note, runs.RunFolder.save = signalling, slowly
+"""
+
+
+@pytest.mark.parametrize("act, to_all", [
+    ("self.writes or os.kill(os.getpid(), signal.SIGTERM)", False),
+    ("self.writes and os.kill(os.getpid(), signal.SIGINT)", False),
+    ("(Path(str(os.getpid()) + '.pid').touch(), time.sleep(1))", True)])
+def test_signal_to_two(tmp_path, act, to_all):
+    "One of the processes is asked to stop, or all and the launcher, which passes it on: all stop at the same step, and the first saves in peace"
+    first, *rest = script(tmp_path, SLOW.format(act=act))
+    run = subprocess.Popen([first, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *rest, "--epochs", "4", "--out", "run"], cwd=tmp_path,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    if to_all:
+        while len(pids := [int(p.stem) for p in tmp_path.glob("*.pid")]) < 2 and run.poll() is None: time.sleep(.05)
+        for pid in (*pids, run.pid): os.kill(pid, signal.SIGTERM)
+    said = run.communicate(timeout=120)[1]
+    assert run.returncode and said.count("stopped at step 4 of 16") == 1, said
     assert torch.load(tmp_path/"run"/"checkpoint.pt", weights_only=True)["step"] == 4 == len(losses(tmp_path/"run"))
 
 
