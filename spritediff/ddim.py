@@ -60,7 +60,7 @@ def ddim_steps(
 ): # Yields a `Step` for each of the n + 1 visited t, T first and 0 last
     "Every step of DDIM from `x_T` to the sample."
     schedule, generator = schedule or linear_schedule(), make_generator(seed, x_T.device)
-    times, x_t = ddim_times(n, schedule.timesteps), x_T
+    times, x_t, eta = ddim_times(n, schedule.timesteps), x_T, check_number("eta", eta, 0, 1)
     with evaluating(model):
         for t, t_prev in zip(times, times[1:]):
             step = look(model, x_t, t, schedule, context, guidance)

@@ -15,7 +15,7 @@ import torch
 
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
-from .schedule import NoiseSchedule, at, check_t, linear_schedule
+from .schedule import NoiseSchedule, at, check_shape, check_t, linear_schedule
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-008
 def predict_x_0(
@@ -26,7 +26,9 @@ def predict_x_0(
 )->torch.Tensor: # x_0_hat, shape of x_t
     "The clean picture that the predicted noise implies (DDPM, equation 15)."
     alpha_bar = (schedule or linear_schedule()).alpha_bar.to(x_t.device)
-    alpha_bar_t = at(alpha_bar, check_t(t, len(alpha_bar) - 1, x_t.device)) # (B, 1, 1, 1)
+    t = check_t(t, len(alpha_bar) - 1, x_t.device)
+    check_shape("eps_hat", eps_hat, x_t, t)
+    alpha_bar_t = at(alpha_bar, t) # (B, 1, 1, 1)
     return (x_t - (1 - alpha_bar_t).sqrt() * eps_hat) / alpha_bar_t.sqrt()
 
 # %% ../nbs/06_ddpm.ipynb #ddpm-013
@@ -39,6 +41,7 @@ def posterior(
     "What x_{t-1} was, given `x_t` and the clean picture (DDPM, equations 6 and 7)."
     schedule = (schedule or linear_schedule()).to(x_t.device)
     t = check_t(t, schedule.timesteps, x_t.device)
+    if isinstance(x_0, torch.Tensor) and x_0.ndim: check_shape("x_0", x_0, x_t, t)
     alpha_t, alpha_bar_t = at(schedule.alpha, t), at(schedule.alpha_bar, t)
     alpha_bar_prev = at(schedule.alpha_bar, t - 1)
     of_x_0 = alpha_bar_prev.sqrt() * (1 - alpha_t) / (1 - alpha_bar_t)
@@ -58,6 +61,7 @@ def denoise_add_noise(
     "One step of DDPM: remove the predicted noise of `t`, add fresh noise (DDPM, algorithm 2)."
     schedule = (schedule or linear_schedule()).to(x.device)
     t = check_t(t, schedule.timesteps, x.device)
+    check_shape("pred_noise", pred_noise, x, t)
     beta_t, alpha_t, alpha_bar_t = (at(s, t) for s in
                                     (schedule.beta, schedule.alpha, schedule.alpha_bar))
     if z is None:

@@ -88,12 +88,12 @@ def save_weights(
 )->Path: # The file
     "Write a network's weights and description to a safetensors file."
     from safetensors.torch import save
-    path = Path(path)
+    path, config = Path(path), describe(model)
     make_folder(path.parent)
     state = {name: value.detach().cpu().contiguous()
              for name, value in model.state_dict().items()}
     with replacing(path) as part:
-        part.write_bytes(save(state, {"config": json.dumps(describe(model))}))
+        part.write_bytes(save(state, {"config": json.dumps(config)}))
     return path
 
 # %% ../nbs/12_generation.ipynb #generation-011

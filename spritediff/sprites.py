@@ -241,6 +241,10 @@ def to_images(
 )->np.ndarray: # uint8 (n, H, W, 3)
     "The way back: numbers to bytes."
     x = torch.as_tensor(x).detach().float().cpu()
+    if x.ndim != 4 or x.isnan().any():
+        raise InputError(f"pictures have the shape {tuple(x.shape)}, NaN among them: "
+                         f"{bool(x.isnan().any())}; expected numbers (n, 3, H, W). Add or move an "
+                         "axis, or find out where the NaN are from.")
     return ((x.clip(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 # %% ../nbs/01_sprites.ipynb #sprites-051
@@ -249,7 +253,11 @@ def one_hot(
     n_classes:int=len(CLASSES), # Length of a row
 )->torch.Tensor: # float32 (n, n_classes)
     "Rows with a single 1 at the label."
-    return torch.nn.functional.one_hot(torch.as_tensor(labels).long(), n_classes).float()
+    labels = torch.as_tensor(labels)
+    if not ((labels >= 0) & (labels < n_classes) & (labels == labels.long())).all():
+        raise InputError(f"labels go from {labels.min()} to {labels.max()}; expected whole "
+                         f"numbers from 0 to {n_classes - 1}. Renumber the classes.")
+    return torch.nn.functional.one_hot(labels.long(), n_classes).float()
 
 # %% ../nbs/01_sprites.ipynb #sprites-054
 class CustomDataset(torch.utils.data.Dataset):

@@ -89,10 +89,6 @@ def to_device(
         raise InputError(f"images are {images.shape[1]}x{images.shape[2]}; expected "
                          f"{model.h}x{model.w}, the network's size. Resize them, or build "
                          "the network with their height and width.")
-    if labels.ndim == 1 and not ((labels >= 0) & (labels < n_cfeat)
-                                 & (labels == labels.long())).all():
-        raise InputError(f"labels go from {labels.min()} to {labels.max()}; expected whole "
-                         f"numbers from 0 to {n_cfeat - 1}. Renumber the classes.")
     context = one_hot(labels, n_cfeat) if labels.ndim == 1 else labels.float()
     if getattr(data, "null_context", False): context = torch.zeros_like(context)
     if context.shape[1:] != (n_cfeat,) or not context.isfinite().all():

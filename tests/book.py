@@ -212,8 +212,9 @@ def tag_faults(nb):
 # --- Formulas
 
 def formulas(nb):
-    "All TeX of a page, as (cell, TeX, whether it is displayed)"
-    for cell, text in said(nb):
+    "All TeX of a page, captions included, as (cell, TeX, whether it is displayed)"
+    captions = [(c, json.loads(cap)) for c in nb.cells if c.cell_type == "code" and (cap := directives(c).get("fig-cap", "")).startswith('"')]
+    for cell, text in [*said(nb), *captions]:
         for m in re.finditer(r"\$\$(.*?)\$\$|(?<![\\$\w])\$(?=\S)([^$]*?)(?<=\S)\$(?!\d)", text, re.S):
             yield cell, m[1] if m[1] is not None else m[2], m[1] is not None
         yield from ((cell, m[0], True) for m in re.finditer(r"^\\begin\{(align|equation|gather)\*?\}.*?\\end\{\1\*?\}", text, re.S | re.M))
@@ -238,6 +239,11 @@ def tex_faults(nb, katex):
     done = subprocess.run(["node", "-e", KATEX, "-", str(katex)], input=asked, capture_output=True, text=True, timeout=120)
     if done.returncode: raise RuntimeError(done.stderr)
     return found + [where(cell, f"{tex.strip()[:60]}: {why}") for (cell, tex, _), why in zip(all_, json.loads(done.stdout)) if why]
+
+
+def numbers(nb):
+    "The formulas that the text names, such as (6.7)"
+    return [no for _, text in prose(nb) for no in re.findall(r"\((\d+\.[1-9]\d*)\)", no_math(text))]
 
 
 # --- Spelling
@@ -279,7 +285,7 @@ def words_of(text):
 
 def spelling_faults(nb):
     "Words that are in no dictionary, in prose and in descriptions of pictures"
-    texts = prose(nb) + [(c, directives(c).get("fig-alt", "")) for c in nb.cells if c.cell_type == "code"]
+    texts = prose(nb) + [(c, no_code(directives(c).get(kind, ""))) for c in nb.cells if c.cell_type == "code" for kind in ("fig-alt", "fig-cap")]
     found = {}
     for cell, text in texts:
         for word in words_of(text):

@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 import book, browser
+import spritediff as sd
 from in_step import MAP, NBS, ROOT, chapter_map, minutes, notebooks, parts, settings
 
 NAMES = [p.name for p in notebooks()]
@@ -77,6 +78,27 @@ def test_spelling(name):
     assert not faults, "correct them, or add the words to tests/words.txt"
 
 
+def test_reference_page(monkeypatch):
+    "Every public name has its entry, as its source says today, and an example that uses it and shows something"
+    monkeypatch.chdir(NBS)
+    nb = nbformat.read("29_reference.ipynb", as_version=4)
+    cells, made = [c for c in nb.cells if c.cell_type == "code"], {}
+    for cell in cells[:3]: exec(cell.source, made)  # the imports, and what makes the entries
+    entries = {m[1]: i for i, c in enumerate(cells) if (m := re.search(r'^entry\("(\w+)"\)$', c.source, re.M))}
+    assert list(entries) == sd.__all__
+    for name, i in entries.items():
+        assert cells[i].outputs[0].data["text/markdown"] == made["entry"](name).data, f"{name}: run the notebook again"
+        use = cells[i + 1]
+        assert re.search(rf"\bsd\.{name}\b", use.source) and use.outputs, name
+
+
+def test_numbers_of_formulas(pages):
+    "Each number of a formula is given once, and what the text calls (6.7) is there"
+    tags = re.findall(r"\\tag\{([^}]*)\}", "\n".join(c.source for nb in pages.values() for c in nb.cells if c.cell_type == "markdown"))
+    assert tags and len(tags) == len(set(tags))
+    assert not [f"{name}: {no}" for name, nb in pages.items() for no in book.numbers(nb) if no not in tags]
+
+
 # --- Each checker finds what is planted
 
 PAGES = {"a.ipynb": md("# A", "## Two words, $x_0$ and `code`\n\n## More {#sec-more}", '<p id="here">'), "b.ipynb": md("# B")}
@@ -139,6 +161,14 @@ def test_formula_faults_are_found(katex):
         assert book.tex_faults(md(bad), katex), bad
     good = md(r"$\bar\alpha_t$, `$PATH` and \$5", "$$x_t = \\sqrt{\\bar\\alpha_t}\\,x_0 \\tag{1}$$", "$$\n\\begin{aligned}a&=b\\\\c&=d\\end{aligned}\n$$")
     assert not book.tex_faults(good, katex)
+
+
+def test_formulas_of_captions_are_read(katex):
+    bad = code('#| fig-cap: "Falls with $\\\\baralpha_t{$."\nx')
+    assert book.tex_faults(bad, katex) and not book.tex_faults(code('#| fig-cap: "$\\\\bar\\\\alpha_t$ falls."\nx'), katex)
+
+
+def test_numbers_are_found(): assert book.numbers(md("By (6.7) and (3.1), not `(1.2)` or (2)")) == ["6.7", "3.1"]
 
 
 def test_spelling_faults_are_found():
