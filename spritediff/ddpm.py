@@ -177,6 +177,9 @@ def set_up(
 )->tuple: # x_T, model, schedule, context and generator, all on one device
     "What every sampler starts from; bad input raises `InputError` before any work is done."
     n_sample = check_whole("n_sample", n_sample, 1)
+    if not (model is None or callable(model)):
+        raise InputError(f"model is {model!r}; expected a network or a function. "
+                         "Open weights with load_pretrained.")
     weights = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     device = default_device(weights.device if device is None and weights is not None else device)
     if context is not None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import torch
 
-from .core import InputError, check_whole
+from .core import InputError, check_number, check_whole
 
 # %% ../nbs/03_schedule.ipynb #schedule-016
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def cosine_schedule(
     s:float=0.008, # Offset that keeps the first steps from being too small
 )->NoiseSchedule:
     "alpha_bar follows a squared cosine (Improved DDPM, equation 17)."
-    T = check_whole("timesteps", timesteps, 1)
+    T, s = check_whole("timesteps", timesteps, 1), check_number("s", s, 0, 1)
     f = [math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2 for t in range(T + 1)]
     return NoiseSchedule.from_beta([min(1 - f[t] / f[t - 1], 0.999) for t in range(1, T + 1)])
 

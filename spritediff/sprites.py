@@ -298,6 +298,10 @@ def split_groups(
 )->np.ndarray: # bool (n,), True for the training part
     "Split sprites into a training and a held-out part that share no group."
     one_in = round(1 / check_number("share", share, .001, .5))
+    check_images(images, labels)
+    if groups is not None and len(groups) != len(images):
+        raise InputError(f"there are {len(groups)} groups for {len(images)} images; expected one "
+                         "each. Pass matching arrays.")
     keys = ([image.tobytes() for image in images] if groups is None
             else [str(group).encode() for group in groups])
     train = np.array([zlib.crc32(key) % one_in != 0 for key in keys])
@@ -319,6 +323,7 @@ def balance(
 )->tuple: # images uint8 (n, H, W, 3), labels int64 (n,)
     "Draw `n` sprites, the classes in turn (those that are there), some of them mirrored."
     n, seed = check_whole("n", n, 1), check_whole("seed", seed, 0)
+    check_images(images, labels)
     mirror = (mirror.split(",") if mirror else ()) if isinstance(mirror, str) else mirror
     for name in mirror:
         if name not in classes:

@@ -95,8 +95,7 @@ class ContextUnet(nn.Module):
         super().__init__()
         self.classes = check_names(classes, n_cfeat)
         width = height if width is None else width
-        for name, value, of in ("height", height, 4), ("width", width, 4), ("n_feat", n_feat, 8):
-            _check_multiple(name, value, of, 8)
+        _check_sizes(height, width, n_feat)
         self.in_channels, self.n_feat, self.n_cfeat = in_channels, n_feat, n_cfeat
         self.h, self.w, bottom = height, width, (height // 4, width // 4) # bottom: its map's size
         self.init_conv = ResidualConvBlock(in_channels, n_feat, is_res=True)
@@ -124,11 +123,12 @@ class ContextUnet(nn.Module):
         return self.out(torch.cat((u3, init), 1))
 
 # %% ../nbs/04_unet.ipynb #unet-019
-def _check_multiple(name, value, of, low):
-    "Raise `InputError` unless `value` is a multiple of `of` and at least `low`."
-    if check_whole(name, value, 1) % of or value < low:
-        raise InputError(f"{name} is {value}; expected a multiple of {of} from {low} up. "
-                         "Pad or resize to one.")
+def _check_sizes(height, width, n_feat):
+    "Raise `InputError` unless all are 8 or more, the sides multiples of 4 and `n_feat` of 8."
+    for name, value, of in ("height", height, 4), ("width", width, 4), ("n_feat", n_feat, 8):
+        if check_whole(name, value, 1) % of or value < 8:
+            raise InputError(f"{name} is {value}; expected a multiple of {of} from 8 up. "
+                             "Pad or resize to one.")
 
 # %% ../nbs/04_unet.ipynb #unet-021
 def _inputs(model, x, t, c):

@@ -25,6 +25,8 @@ def sheet(
 )->np.ndarray: # uint8 (H', W', 3)
     "Pictures side by side in one picture, enlarged."
     from torchvision.utils import make_grid
+    ncol, scale, pad = (check_whole(name, value, low) for name, value, low in
+                        (("ncol", ncol, 1), ("scale", scale, 1), ("pad", pad, 0)))
     x = torch.as_tensor(x)
     x = to_x(x) if x.dtype == torch.uint8 else x.detach().float().cpu()
     if x.ndim != 4 or x.shape[1] != 3:
