@@ -190,7 +190,7 @@ def precision_recall(
         return (torch.cdist(points, centres) <= radius).any(1).float().mean().item()
     return within(made, real), within(real, made)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-031
+# %% ../nbs/10_evaluation.ipynb #evaluation-032
 def nearest_sprites(
     x:torch.Tensor, # Sprites (n, 3, H, W)
     others:torch.Tensor, # Sprites to search (m, 3, H, W)
@@ -205,7 +205,7 @@ def nearest_sprites(
     index = torch.cat(found)
     return (x - others[index]).flatten(1).square().mean(1).sqrt(), index
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-034
+# %% ../nbs/10_evaluation.ipynb #evaluation-035
 @dataclass
 class Yardstick:
     "What sprites are measured with; made by `make_yardstick`."
@@ -240,7 +240,7 @@ class Yardstick:
                     low=low, high=high, floor=floor, ratio=distance / floor, precision=precision,
                     recall=recall, near=near, near_held_out=self.near)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-036
+# %% ../nbs/10_evaluation.ipynb #evaluation-037
 def check_sprites(
     x, # Sprites (n, 3, H, W), float
     labels, # Their classes (n,)
@@ -261,7 +261,7 @@ def check_sprites(
                          "NaN or infinity; expected finite numbers. Check what made them.")
     return x, labels
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-037
+# %% ../nbs/10_evaluation.ipynb #evaluation-038
 def make_yardstick(
     n:int=1000, # How many sprites shall be scored at a time, 100 or more
     judge:Judge=None, # None: the one that comes with the package
@@ -286,7 +286,7 @@ def make_yardstick(
     yardstick.near = nearest_sprites(x[:n], training)[0].median().item()
     return yardstick
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-039
+# %% ../nbs/10_evaluation.ipynb #evaluation-040
 def yardstick_of_file(
     data, # A path for `load_sprites`
     judge, # A judge for it: a file, or a name for `load_judge`
@@ -298,7 +298,7 @@ def yardstick_of_file(
     order = torch.randperm(int((~keep).sum()), generator=make_generator(0)).numpy()
     return make_yardstick(n, judge, found.images[keep], found.images[~keep][order], found.classes)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-046
+# %% ../nbs/10_evaluation.ipynb #evaluation-047
 def evaluate(
     model=None, # A network, or None: the shipped weights
     n:int=1000, # How many sprites, 100 or more
@@ -325,7 +325,7 @@ def evaluate(
                 eta=eta, seed=seed, arithmetic=precision, seconds=seconds,
                 **yardstick.score(x, labels))
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-047
+# %% ../nbs/10_evaluation.ipynb #evaluation-048
 def check_evaluation(
     model, n, sampler, steps, guidance, eta, precision, device, # See `evaluate`
     yardstick:Yardstick=None, # Likewise; None: that of the drawn sprites
@@ -348,7 +348,7 @@ def check_evaluation(
                          "Evaluate it with the sprites that it learned from, and their judge.")
     return n, model if device is None else model.to(default_device(device))
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-048
+# %% ../nbs/10_evaluation.ipynb #evaluation-049
 def draw_samples(
     model, # The network
     labels:torch.Tensor, # Classes asked for (n,), or contexts (n, n_cfeat)
@@ -369,7 +369,7 @@ def draw_samples(
             made.append(step.x_t.float().cpu())
     return torch.cat(made)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-052
+# %% ../nbs/10_evaluation.ipynb #evaluation-053
 def score_table(
     score:dict, # From `evaluate`
 )->str: # A few lines

@@ -124,6 +124,8 @@ def link_faults(nb, page, site):
     for cell, text in said(nb):
         for image, to in targets(text):
             if why := site.fault(to, page, image): found.append(where(cell, why))
+        for twice in re.findall(r"\[\[[^\]]*\]\([^)]*\)\]\(", no_math(text)):
+            found.append(where(cell, f"{twice}: a link in a link, by nbdev from a name in backticks"))
         for left in re.findall(r"\]\(\s*\)|\]\[[\w-]+\](?!\()", no_math(text)):
             if f"\n[{left[2:-1]}]:" not in f"\n{text}": found.append(where(cell, f"a link without an address: {left}"))
     return found

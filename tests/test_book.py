@@ -120,6 +120,7 @@ def test_good_links_pass(to): assert not book.link_faults(md(f"See [it]({to}).")
 def test_more_link_faults_are_found():
     for text in ("[it]()", "![p](gone.png)", '<img alt="p" src="gone.png">', '<a href="gone.ipynb">it</a>', "[it][nowhere]"):
         assert book.link_faults(md(text), "b.ipynb", book.Site(PAGES)), text
+    assert book.link_faults(md("[[`b`](b.ipynb)](a.ipynb)"), "b.ipynb", book.Site(PAGES))
     source = book.Site(PAGES).source
     assert book.link_faults(md(f"[it]({source}spritediff/gone.py#L3)"), "b.ipynb", book.Site(PAGES))
 
