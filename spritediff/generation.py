@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'SCHEDULE', 'describe', 'network_of', 'replacing', 'save_weights', 'load_weights', 'save_pretrained',
-           'load_pretrained', 'check_steps', 'check_eta', 'sampling_steps', 'generate']
+           'load_pretrained', 'check_steps', 'check_eta', 'sampling_steps', 'check_request', 'sample_request',
+           'generate']
 
 # %% ../nbs/12_generation.ipynb #generation-004
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from . import __version__
 from .conditioning import parse_context
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator)
-from .ddim import ddim_steps, sample_ddim_context
-from .dpm import dpm_steps, sample_dpm_context
-from .ddpm import check_context, ddpm_steps, sample_ddpm_context
+from .ddim import ddim_steps, ddim_times
+from .ddpm import check_context, collect, ddpm_steps, set_up
+from .dpm import dpm_steps
 from .finishing import finish
 from .schedule import linear_schedule
 from .sprites import CLASSES, to_images
@@ -80,7 +81,7 @@ def replacing(
         raise InputError(f"cannot write {str(path)!r} ({e.strerror or e}); expected a folder that "
                          "is there and has room. Free some space, or choose another.") from None
     finally:
-        if os.path.lexists(part): part.unlink()
+        with suppress(OSError): part.unlink() # still there only after an error
 
 def save_weights(
     model:ContextUnet, # What to save
@@ -213,7 +214,45 @@ def sampling_steps(
     if sampler == "dpm": return dpm_steps(x_T, model, steps, **kwargs)
     return ddim_steps(x_T, model, steps, eta=eta, seed=seed, **kwargs)
 
-# %% ../nbs/12_generation.ipynb #generation-024
+# %% ../nbs/12_generation.ipynb #generation-025
+def check_request(
+    n:int, # How many sprites, 1 to 10,000
+    context, # Text for `parse_context`, a tensor (n, n_cfeat), None; 'all': classes in turn
+    sampler:str, # 'ddim', 'dpm' or 'ddpm'
+    steps:int, # See `check_steps`
+    guidance:float, # 0 to 20
+    eta:float, # See `check_eta`
+    seed, # Whole number, generator or None
+    device, # See `default_device`
+    model, # A network, or a name or path for `load_pretrained`; None: 'sprites'
+)->dict: # The same, with rows, a generator and a network, for `sample_request`
+    "What is to be sampled, checked; bad input raises `InputError`."
+    n, device = check_whole("n", n, 1, 10_000), default_device(device)
+    steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
+    check_number("guidance", guidance, 0, 20)
+    model = "sprites" if model is None else model
+    if isinstance(model, (str, Path)): model = load_pretrained(model, device)
+    classes = getattr(model, "classes", CLASSES)
+    rows = parse_context(context, classes) if isinstance(context, str) else context
+    if isinstance(context, str): rows = rows[torch.arange(n) % len(rows)] # in turn
+    if rows is not None: rows = check_context(rows, n, getattr(model, "n_cfeat", len(classes)))
+    return dict(n=n, context=rows, sampler=sampler, steps=steps, guidance=guidance, eta=eta,
+                seed=make_generator(seed, device), device=device, model=model)
+
+def sample_request(
+    wanted:dict, # From `check_request`
+)->tuple: # samples (n, C, H, W); frames (k, n, C, H, W): all steps, or 25 to 49 of more
+    "Sample what was asked for."
+    x_T, model, schedule, rows, seed = set_up(
+        wanted["n"], wanted["context"], wanted["model"], None, wanted["seed"], wanted["device"])
+    sampler, steps, eta, guidance = (wanted[name] for name in ("sampler", "steps", "eta", "guidance"))
+    going = sampling_steps(x_T, model, sampler, steps, eta, seed, schedule=schedule,
+                           context=rows, guidance=guidance)
+    every = max(1, steps // 25) # counted from the end, so that the sample is the last frame
+    kept = ddim_times(steps, schedule.timesteps)[-1:0:-every] # all samplers visit these
+    return collect(going, lambda t: t in kept)
+
+# %% ../nbs/12_generation.ipynb #generation-027
 def generate(
     n:int=32, # How many sprites
     context="all", # Text for `parse_context`, a tensor (n, n_cfeat), None; 'all': classes in turn
@@ -228,28 +267,17 @@ def generate(
     colours:int=None, # None: sprites as sampled; else PNGs by `finish`, in so many colours
 )->dict: # samples (n, 3, H, W), and the paths: sheet, animation, sprites
     "Generate sprites and write a sheet, an animated GIF and single PNGs."
-    n, device = check_whole("n", n, 1, 10_000), default_device(device)
-    steps, eta = check_steps(sampler, steps), check_eta(sampler, eta)
-    check_number("guidance", guidance, 0, 20)
+    wanted = check_request(n, context, sampler, steps, guidance, eta, seed, device, model)
     if colours is not None: check_whole("colours", colours, 2, 256)
-    if isinstance(model, (str, Path)): model = load_pretrained(model, device)
-    classes = getattr(model, "classes", CLASSES)
-    rows = parse_context(context, classes) if isinstance(context, str) else context
-    if isinstance(context, str): rows = rows[torch.arange(n) % len(rows)]
-    if rows is not None: check_context(rows, n, getattr(model, "n_cfeat", len(classes)))
-    settings = dict(model=model, seed=make_generator(seed, device), device=device,
-                    guidance=guidance)
     folder = make_folder(out)
-    for path in (folder/"sheet.png", folder/"denoising.gif", *_sprite_paths(folder, n)):
+    for path in (folder/"sheet.png", folder/"denoising.gif", *_sprite_paths(folder, wanted["n"])):
         if os.path.lexists(path) and not path.is_file():
             raise InputError(f"{str(path)!r} is no file; expected one, or nothing of that name. "
                              "Take it away, or choose another folder.")
-    if sampler == "ddpm": samples, frames = sample_ddpm_context(n, rows, **settings)
-    elif sampler == "dpm": samples, frames = sample_dpm_context(n, rows, steps, **settings)
-    else: samples, frames = sample_ddim_context(n, rows, steps, eta, **settings)
+    samples, frames = sample_request(wanted)
     return dict(samples=samples, **_write(folder, samples, frames, colours))
 
-# %% ../nbs/12_generation.ipynb #generation-025
+# %% ../nbs/12_generation.ipynb #generation-028
 def _sprite_paths(folder, n): return [folder/f"sprite_{i:03d}.png" for i in range(n)]
 
 def _write(folder, samples, frames, colours):

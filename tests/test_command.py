@@ -66,14 +66,14 @@ def test_all_classes_in_turn(tmp_path, monkeypatch):
     "--context all asks for the classes in turn, and a class name for that class; ddpm takes its 500 steps"
     from importlib import import_module
     module, seen = import_module("spritediff.generation"), []
-    def spy(n, rows, *args, **kwargs):
-        seen.append((n, rows.argmax(1).tolist() if len(rows) > 1 else rows.tolist(), args))
-        return sd.sample_ddim(n, n=1, model=lambda x, t, c: x)
-    monkeypatch.setattr(module, "sample_ddim_context", spy)
-    monkeypatch.setattr(module, "sample_ddpm_context", spy)
+    def spy(wanted):
+        rows = wanted["context"]
+        seen.append((wanted["n"], rows.argmax(1).tolist(), wanted["sampler"], wanted["steps"], wanted["eta"]))
+        return sd.sample_ddim(wanted["n"], n=1, model=lambda x, t, c: x)
+    monkeypatch.setattr(module, "sample_request", spy)
     assert run("generate", "--n", 7, "--out", tmp_path) == 0
     assert run("generate", "--n", 1, "--context", "side-facing", "--sampler", "ddpm", "--steps", 500, "--out", tmp_path) == 0
-    assert seen == [(7, [0, 1, 2, 3, 4, 0, 1], (25, 1.0)), (1, [[0, 0, 0, 0, 1]], ())]
+    assert seen == [(7, [0, 1, 2, 3, 4, 0, 1], "ddim", 25, 1.0), (1, [4], "ddpm", 500, 0.0)]
 
 
 BAD = ("--context knight", "--context hero=x", "--context hero=inf", "--context hero=nan", "--context hero=1,hero=2", "--context hero=1,,food=1",

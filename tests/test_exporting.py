@@ -1,5 +1,6 @@
 """Files for games: nothing half written, atlases and animations that give back every bit, palettes, and ONNX."""
 import json, os, stat, sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -7,6 +8,7 @@ from PIL import Image
 
 import spritediff as sd
 from spritediff import exporting
+from spritediff.generation import replacing
 from spritediff.own import cut, load_sprites, read_picture
 
 RNG = np.random.default_rng(0)
@@ -34,10 +36,15 @@ def small():
 
 # --- Files
 
+def write_files(contents):
+    with ExitStack() as files:
+        for path, content in contents.items(): files.enter_context(replacing(path)).write_bytes(content)
+
+
 def test_all_or_nothing(tmp_path, monkeypatch):
     "If a file cannot be written, none is changed and no part is left; files get the usual rights"
     a, b = tmp_path/"a", tmp_path/"b"
-    exporting.write_files({a: b"1", b: b"2"})
+    write_files({a: b"1", b: b"2"})
     assert stat.S_IMODE(a.stat().st_mode) & 0o600 == 0o600 and stat.S_IMODE(a.stat().st_mode) == 0o666 & ~umask()
     calls, write = [], Path.write_bytes
     def full(self, data):
@@ -45,7 +52,7 @@ def test_all_or_nothing(tmp_path, monkeypatch):
         if len(calls) == 2: raise OSError(28, "No space left on device")
         return write(self, data)
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(sd.InputError, match="No space left"): exporting.write_files({a: b"new", b: b"new"})
+    with pytest.raises(sd.InputError, match="No space left"): write_files({a: b"new", b: b"new"})
     monkeypatch.undo()
     assert (a.read_bytes(), b.read_bytes()) == (b"1", b"2")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
@@ -60,8 +67,24 @@ def umask():
 def test_interrupt_leaves_no_parts(tmp_path, monkeypatch):
     def stop(*args): raise KeyboardInterrupt
     monkeypatch.setattr(os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt): exporting.write_files({tmp_path/"a": b"1"})
+    with pytest.raises(KeyboardInterrupt): write_files({tmp_path/"a": b"1"})
     assert not list(tmp_path.iterdir())
+
+
+def test_part_in_the_way(tmp_path):
+    "A folder that has the name to write to first"
+    (tmp_path/"a.part").mkdir()
+    with pytest.raises(sd.InputError, match="cannot write"): write_files({tmp_path/"a": b"1"})
+    assert [p.name for p in tmp_path.iterdir()] == ["a.part"]
+
+
+def test_atlas_is_one(tmp_path):
+    "If the sheet cannot be written, the JSON stays as it was"
+    sd.save_atlas(art(2), tmp_path/"a.json")
+    before = (tmp_path/"a.json").read_bytes()
+    (tmp_path/"a.png.part").mkdir()
+    with pytest.raises(sd.InputError, match="cannot write .*a.png"): sd.save_atlas(art(9), tmp_path/"a.json")
+    assert (tmp_path/"a.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("path", [None, 5, "a.txt", "a", "a\0.json", "", "a.json.exe"])
@@ -351,7 +374,7 @@ def test_bad_export(bad, tmp_path):
 def test_export_checks_targets_first(tmp_path, monkeypatch):
     "A folder in a file's place is found before sampling"
     (tmp_path/"atlas.json").mkdir()
-    monkeypatch.setattr(exporting, "_sampled", lambda *args: pytest.fail("sampled"))
+    monkeypatch.setattr(exporting, "sample_request", lambda *args: pytest.fail("sampled"))
     with pytest.raises(sd.InputError, match="is a folder"): sd.export_sprites(tmp_path)
 
 
