@@ -141,6 +141,22 @@ def reference_faults(nb):
                     if n > 1 and re.match(r"(fig|tbl|eq|sec|lst|thm)-", name)]
 
 
+def caption_faults(nb, needed=True):
+    "Pictures without a caption, captions without a label to refer to, captions that only repeat the description"
+    found = []
+    for cell in (c for c in nb.cells if c.cell_type == "code"):
+        top = directives(cell)
+        if "fig-cap" not in top:
+            if needed and "fig-alt" in top: found.append(where(cell, "a picture without fig-cap"))
+            continue
+        if not re.fullmatch(r"fig-[a-z0-9-]+", top.get("label", "")): found.append(where(cell, "a caption without a label fig-..."))
+        try: caption = json.loads(top["fig-cap"])
+        except ValueError: caption = ""
+        if not caption.endswith((".", "?")) or not caption.isprintable() or top["fig-cap"] == top.get("fig-alt"):
+            found.append(where(cell, "the caption is no sentence in double quotes of its own"))
+    return found
+
+
 # --- What should not be seen
 
 def output_faults(nb):

@@ -53,6 +53,10 @@ def test_references(name, pages): assert not book.reference_faults(pages[name])
 
 
 @each
+def test_captions(name, pages): assert not book.caption_faults(pages[name], needed=name < "19")
+
+
+@each
 def test_outputs(name, pages): assert not book.output_faults(pages[name])
 
 
@@ -129,6 +133,15 @@ def test_reference_faults_are_found():
     assert len(book.reference_faults(md("As @eq-gone says."))) == 1
     assert len(book.reference_faults(md("$$x$$ {#eq-a}", "$$y$$ {#eq-a}"))) == 1
     assert not book.reference_faults(md("$$x$$ {#eq-a}", "See @eq-a, not `@eq-b`."))
+
+
+def test_caption_faults_are_found():
+    alt = '#| fig-alt: "A hero."\n'
+    for bad in (alt, '#| fig-cap: "Ours."\n' + alt, '#| label: plot\n#| fig-cap: "Ours."\n', "#| label: fig-a\n#| fig-cap: Ours.\n",
+                '#| label: fig-a\n#| fig-cap: "A hero."\n' + alt, '#| label: fig-a\n#| fig-cap: "$\\bar x$."\n'):
+        assert len(book.caption_faults(code(bad + "x"))) == 1, bad
+    assert not book.caption_faults(code('#| label: fig-a\n#| fig-cap: "Ours, $\\\\bar x$."\n' + alt + "x"))
+    assert not book.caption_faults(code(alt), needed=False)
 
 
 def test_output_faults_are_found():
