@@ -221,6 +221,6 @@ def _say(text, file=None):
     "Print once, also where several processes share a run."
     if first_process(): print(text.encode("utf-8", "backslashreplace").decode(), file=file)
 
-# %% ../nbs/17_command.ipynb #command-036
+# %% ../nbs/17_command.ipynb #command-042
 if __name__ == "__main__" and "__file__" in globals(): # `python -m spritediff`, not a notebook
     sys.exit(main())

@@ -10,9 +10,10 @@ __all__ = ['PARTS', 'Verdict', 'verdict', 'close', 'hint_for', 'same_draws', 'wh
            'undo_ddim', 'blend_noise', 'agreeing', 'line_value', 'order_two', 'even_times', 'up0_size', 'sees',
            'modulated', 'cut_links', 'last_rate', 'input_loss', 'v_weight', 'forgotten', 'times_more', 'guided_score',
            'instead_of', 'untold_of', 'cloud_distance', 'two_cheats', 'how_sure', 'moved_copies', 'first_four',
-           'evaluations', 'write_whole', 'beside_parameters', 'run_for', 'panel_history', 'margins', 'factors',
-           'main_colour', 'parts_needed', 'needed', 'interval', 'shared_steps', 'pooled', 'atlas_size', 'nearest_index',
-           'exported_guidance', 'guided', 'strides', 'dropped', 'as_bytes']
+           'evaluations', 'write_whole', 'beside_parameters', 'run_for', 'panel_history', 'side_by_side', 'margins',
+           'factors', 'main_colour', 'parts_needed', 'needed', 'interval', 'shared_steps', 'pooled', 'atlas_size',
+           'nearest_index', 'exported_guidance', 'team_line', 'exit_codes', 'one_line', 'guided', 'strides', 'dropped',
+           'as_bytes']
 
 # %% ../nbs/19_check.ipynb #check-003
 from dataclasses import dataclass
@@ -930,10 +931,14 @@ def moved_copies(
     return _judge(answer, flaw, "Answer with one number.")
 
 # %% ../nbs/19_check.ipynb #check-091
+import io
+import shlex
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 
+from .conditioning import parse_context
 from .generation import sampling_steps
 from .own import cut, enlargement
 from .schedule import linear_schedule
@@ -1052,7 +1057,34 @@ def panel_history(
                     ((3, 2), "keep counts the earlier results only."),
                     ((5, 4), "The panel forgets the oldest ones."))
 
-# %% ../nbs/19_check.ipynb #check-104
+# %% ../nbs/19_check.ipynb #check-103
+def side_by_side(
+    answer=None, # A function of two iterables of steps; a generator
+)->Verdict: # Whether it alternates, leaves out nothing, and computes nothing early
+    "Exercise 3 of chapter 13: two samplers in one thread."
+    def flaw(f):
+        for n, m in ((3, 3), (2, 5), (4, 1), (0, 2)):
+            log = []
+            def steps(name, count):
+                for i in range(count):
+                    log.append((name, i))
+                    yield name, i
+            true = sorted([(name, i) for name, c in (("a", n), ("b", m)) for i in range(c)],
+                          key=lambda step: (step[1], step[0]))
+            made = iter(f(steps("a", n), steps("b", m)))
+            if log: return "Yours computes steps before the first is asked for."
+            got = []
+            for step in made:
+                got.append(step)
+                if len(got) > len(true): return "Yours yields more steps than there are."
+                if len(log) > len(got): return "Yours computes steps that nobody has asked for yet."
+            if sorted(got) != sorted(true):
+                return f"With {n} and {m} steps, yours yields {len(got)} of {len(true)}."
+            if got != true: return "All steps are there; now in turn, while both last."
+        return ""
+    return _judge(answer, flaw, "It is called with two iterables, and yields steps.")
+
+# %% ../nbs/19_check.ipynb #check-106
 def margins(
     answer=None, # Whole numbers
 )->Verdict: # Whether they are all there are
@@ -1081,7 +1113,7 @@ def factors(
                     ((6, 2, 6), "At which rows and columns do colours change around the spot?"),
                     ((6, 1, 1), "In (b): which whole numbers divide 92, and 6 k - 4 for every k?"))
 
-# %% ../nbs/19_check.ipynb #check-107
+# %% ../nbs/19_check.ipynb #check-109
 def main_colour(
     answer=None, # A function of a block, uint8 (k, k, 3), giving its colour (3,)
 )->Verdict: # Whether it is the most frequent one, and of equally frequent ones the darker
@@ -1103,7 +1135,7 @@ def main_colour(
         return ""
     return _judge(answer, flaw, "It is called with one block, and returns three numbers.")
 
-# %% ../nbs/19_check.ipynb #check-110
+# %% ../nbs/19_check.ipynb #check-112
 PARTS = "model", "ema", "optimizer", "generator", "step", "order" # Of a `TrainingState`
 
 @lru_cache
@@ -1128,7 +1160,7 @@ def parts_needed()->frozenset: # Names out of PARTS
     whole = resumed(None)
     return frozenset(name for name in PARTS if resumed(name) != whole)
 
-# %% ../nbs/19_check.ipynb #check-112
+# %% ../nbs/19_check.ipynb #check-114
 def needed(
     answer=None, # Names out of PARTS
 )->Verdict: # Whether they are all that matter
@@ -1152,7 +1184,7 @@ def interval(
                     (true / 60, "In seconds."), (true / 2 ** .5, "How much is lost in the mean?"),
                     tolerance=.01)
 
-# %% ../nbs/19_check.ipynb #check-114
+# %% ../nbs/19_check.ipynb #check-116
 def shared_steps(
     answer=None, # Two whole numbers: steps in all, and sprites in each process a step
 )->Verdict: # Whether both are right
@@ -1182,7 +1214,7 @@ def pooled(
         return "" if close(var, true[1]) else "The mean is right, the variance is not."
     return _judge(answer, flaw, "It is called with a list of (n, mean, variance).")
 
-# %% ../nbs/19_check.ipynb #check-117
+# %% ../nbs/19_check.ipynb #check-119
 def atlas_size(
     answer=None, # (width, height) in pixels
 )->Verdict: # Whether it is the sheet's size
@@ -1201,7 +1233,7 @@ def atlas_size(
     elif given == (right[0] - 2, right[1] - 2): hint = "The margin is on both sides."
     return verdict(answer, lambda a: tuple(a) == right, hint)
 
-# %% ../nbs/19_check.ipynb #check-120
+# %% ../nbs/19_check.ipynb #check-122
 def nearest_index(
     answer=None, # A function of pixels uint8 (m, 3) and a palette uint8 (k, 3), giving (m,)
 )->Verdict: # Whether it finds the nearest colour of each pixel
@@ -1221,7 +1253,7 @@ def nearest_index(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: np.asarray(a(pixels, palette)).tolist() == index(true), hint)
 
-# %% ../nbs/19_check.ipynb #check-123
+# %% ../nbs/19_check.ipynb #check-125
 def exported_guidance(
     answer=None, # A function of told, untold (B, C, H, W) and the guidance, giving eps_hat
 )->Verdict: # Whether it is the guided eps_hat
@@ -1238,7 +1270,68 @@ def exported_guidance(
     except Exception: pass # the verdict says what went wrong
     return verdict(answer, lambda a: same(a, lambda g: untold + g * (told - untold)), hint)
 
-# %% ../nbs/19_check.ipynb #check-127
+# %% ../nbs/19_check.ipynb #check-128
+def team_line(
+    answer=None, # A text: the line of a terminal
+)->Verdict: # Whether it asks for just that
+    "Exercise 1 of chapter 17: the line for a team of twelve."
+    from spritediff.__main__ import _parser
+    true = dict(n=12, context=[1., 0., 0., .5, 0.], sampler="dpm", steps=15, guidance=3, seed=7,
+                colours=16, out="team")
+    def flaw(line):
+        program, *words = shlex.split(line)
+        if program != "spritediff" or words[:1] != ["generate"]:
+            return "The line begins with `spritediff generate`."
+        try:
+            given = vars(_parser().parse_args(words))
+            given["context"] = parse_context(given["context"])[0].tolist()
+        except InputError as e: return f"The command says: {e}"
+        wrong = [name for name, value in true.items() if given[name] != value]
+        return f"Look at --{wrong[0]} again." if wrong else ""
+    return _judge(answer, flaw, "Answer with a text in quotes.")
+
+def exit_codes(
+    answer=None, # Four whole numbers, for the lines (a) to (d)
+)->Verdict: # Whether all four are right
+    "Exercise 2 of chapter 17: what a script learns of a command's end."
+    from spritediff import __main__ as command
+    def code(*words):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            try: return command.main(words)
+            except SystemExit as e: return e.code
+    with patch.object(command, "train_sprites", side_effect=KeyboardInterrupt): stopped = code("train")
+    true = code("train", "--help"), code(), code("generate", "--steps", "0"), stopped
+    return _numbers(answer, true, "The section on scripts names the three codes there are.",
+                    ((0, 0, 2, 130), "(b) lacks a command: what shall a script think of it?"),
+                    ((2, 2, 2, 130), "(a) did what was asked for."),
+                    ((0, 2, 2, 2), "(d): whoever stops a run has made no mistake."),
+                    ((0, 2, 2, 0), "(d) is no success: the run is not complete."))
+
+# %% ../nbs/19_check.ipynb #check-129
+def one_line(
+    answer=None, # A function of call and tell that returns the exit code
+)->Verdict: # Whether it does for every way that a call can end
+    "Exercise 3 of chapter 17: errors of the user in one line, errors of the program as they are."
+    def ends(f, error):
+        told = []
+        def call():
+            if error: raise error
+        try: return f(call, told.append), told
+        except BaseException as e: return e, told
+    def flaw(f):
+        if ends(f, None) != (0, []): return "A call that ends well: code 0, and nothing to tell."
+        code, told = ends(f, InputError("n is 0"))
+        if code != 2 or told != ["spritediff: n is 0"]: return "Bad input: code 2, and one line."
+        code, told = ends(f, KeyboardInterrupt())
+        if code != 130 or len(told) != 1: return "Ctrl-C is a KeyboardInterrupt: code 130, one line."
+        for error in (ZeroDivisionError("in a sampler"), ValueError("in the program")):
+            if ends(f, error)[0] is not error:
+                return (f"A {type(error).__name__} is a fault of the program, and yours hides it: "
+                        "nobody would find the line that it is from.")
+        return "" if told[0].startswith("spritediff: ") else "The line begins with 'spritediff: '."
+    return _judge(answer, flaw, "It is called with call and tell.")
+
+# %% ../nbs/19_check.ipynb #check-133
 def guided(
     answer=None, # A function of (told, untold, g) that returns eps_hat
 )->Verdict:
@@ -1254,7 +1347,7 @@ def guided(
          "With g = 1 yours already pushes: count g from 0, as this book does."),
     ], "Put in g = 0, which must give untold, and g = 1, which must give told."))
 
-# %% ../nbs/19_check.ipynb #check-130
+# %% ../nbs/19_check.ipynb #check-136
 def strides(
     answer=None, # A function of (n, T) that returns n + 1 whole numbers from T down to 0
 )->Verdict:
@@ -1274,7 +1367,7 @@ def strides(
         (lambda f: f(3, 7)[0] != 7, "T is not always 500: try n = 3 and T = 7."),
     ], "Try n = 1, n = 30, n = 499: both ends, the number of steps, and how even the gaps are."))
 
-# %% ../nbs/19_check.ipynb #check-133
+# %% ../nbs/19_check.ipynb #check-139
 def dropped(
     answer=None, # A function of (context (B, 5), p, generator) that returns the context (B, 5)
 )->Verdict:
@@ -1299,7 +1392,7 @@ def dropped(
          "Yours changes the context that it was given."),
     ], "Look at a row with several entries: either all of them are left, or none."))
 
-# %% ../nbs/19_check.ipynb #check-136
+# %% ../nbs/19_check.ipynb #check-142
 def as_bytes(
     answer=None, # A function of x, float of any shape, that returns uint8 of that shape
 )->Verdict:

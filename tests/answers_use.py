@@ -97,7 +97,60 @@ def buffers(size):
     with torch.device("meta"): return sum(size(b) for b in sd.ContextUnet(3, 64, 5, 16).buffers())
 
 
+def in_turn(first, second):
+    waiting = [iter(first), iter(second)]
+    while waiting:
+        for steps in list(waiting):
+            step = next(steps, None)
+            if step is None: waiting.remove(steps)
+            else: yield step
+
+
+def together_first(first, second):
+    first, second = list(first), list(second)
+    yield from in_turn(first, second)
+
+
+def ends_early(first, second):
+    for pair in zip(first, second): yield from pair
+
+
+def one_after(first, second):
+    yield from first
+    yield from second
+
+
+def endless(first, second):
+    yield from in_turn(first, second)
+    while True: yield 0
+
+
+def program(call, tell, known=(sd.InputError,), bad=2, stopped=130, name="spritediff: "):
+    try: call()
+    except known as e:
+        tell(f"{name}{e}")
+        return bad
+    except KeyboardInterrupt:
+        tell("spritediff: stopped")
+        return stopped
+    return 0
+
+
+TEAM = 'spritediff generate --n 12 --context "hero=1,spell=0.5" --sampler dpm --steps 15 --guidance 3 --seed 7 --colours 16 --out team'
+
 TABLE = [
+    ("side_by_side", in_turn, "Right."), ("side_by_side", ends_early, "nobody has asked"), ("side_by_side", together_first, "nobody has asked"),
+    ("side_by_side", lambda a, b: in_turn(list(a), list(b)), "before the first"), ("side_by_side", one_after, "in turn"), ("side_by_side", zip, "Not yet"),
+    ("side_by_side", lambda a, b: iter(()), "yields 0 of"), ("side_by_side", endless, "more steps than"), ("side_by_side", lambda a: a, "TypeError"),
+    ("team_line", TEAM, "Right."), ("team_line", TEAM.replace('"hero=1,spell=0.5"', "hero=1, spell=0.5"), "The command says"), ("team_line", TEAM.replace('"', ""), "Right."),
+    ("team_line", TEAM.replace("generate", "export"), "spritediff generate"), ("team_line", TEAM.replace("0.5", "0.6"), "--context"),
+    ("team_line", TEAM.replace("--seed 7 ", ""), "--seed"), ("team_line", TEAM.replace("colours", "colors"), "The command says"), ("team_line", TEAM[:-5], "The command says"),
+    ("team_line", TEAM.replace('5"', "5"), "Not yet"), ("team_line", 12, "Answer with a text"),
+    ("exit_codes", (0, 2, 2, 130), "Right."), ("exit_codes", [0, 0, 2, 130], "(b)"), ("exit_codes", (2, 2, 2, 130), "(a)"), ("exit_codes", (0, 2, 2, 2), "(d)"),
+    ("exit_codes", (0, 2, 2, 0), "(d)"), ("exit_codes", (0, 1, 1, 1), "three codes"),
+    ("one_line", program, "Right."), ("one_line", lambda c, t: program(c, t, Exception), "ZeroDivisionError"), ("one_line", lambda c, t: program(c, t, ValueError), "ValueError"),
+    ("one_line", lambda c, t: program(c, t, bad=1), "code 2"), ("one_line", lambda c, t: program(c, t, stopped=2), "130"), ("one_line", lambda c, t: program(c, t, name=""), "one line"),
+    ("one_line", lambda c, t: c(), "code 0"),
     ("first_four", (True, False, True), "Right."), ("first_four", [True] * 3, "later steps"), ("first_four", [False] * 3, "eta=0"),
     ("first_four", (True, True, False), "after the first"), ("first_four", (True, False), "Not yet"),
     ("evaluations", (1600, 800, 960, 32000), "Right."), ("evaluations", (800, 800, 480, 16000), "guidance"), ("evaluations", (50, 25, 30, 1000), "all 32"),
