@@ -103,7 +103,7 @@ def save_state(
     file = io.BytesIO()
     torch.save(dict(**weights, generator=state.generator.get_state(), step=state.step,
                     order=state.order, facts=facts), file)
-    with replacing(path) as part: part.write_bytes(file.getbuffer())
+    with replacing(path) as part: part.write_bytes(file.getvalue())
 
 # %% ../nbs/15_runs.ipynb #runs-014
 def load_checkpoint(
