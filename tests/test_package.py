@@ -1,5 +1,5 @@
 """The package as a whole: what an import costs and brings, and how its source documents itself."""
-import ast, importlib, io, statistics, subprocess, sys, tokenize
+import ast, importlib, io, subprocess, sys, tokenize
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,12 +20,11 @@ def python(code):
     return done.stdout
 
 
-def test_import_time():
-    "import spritediff and its samplers cost at most half a second of computing more than import torch"
-    def cost(code):
-        timed = f"import time; began = time.process_time(); {code}; print(time.process_time() - began)" # of the processor, whatever else runs
-        return statistics.median(float(python(timed)) for _ in range(3))
-    assert cost("import torch, spritediff as sd; sd.train; sd.sample_ddim") - cost("import torch") <= .5
+def test_import_is_light():
+    "Besides torch, an import with training and sampling brings numpy's random numbers, the package and a few small modules: counted, since times depend on the machine"
+    code = "import sys, torch; before = set(sys.modules); import spritediff as sd; sd.train; sd.sample_ddim; print(*(set(sys.modules) - before))"
+    brought = python(code).split()
+    assert "spritediff.training" in brought and len(brought) <= 60, brought
 
 
 def test_import_brings_little():
