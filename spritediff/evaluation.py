@@ -5,27 +5,37 @@
 # %% auto #0
 __all__ = ['Judge', 'train_judge', 'save_judge', 'load_judge', 'share_right', 'judge_of', 'check_features', 'frechet_distance',
            'frechet_interval', 'precision_recall', 'nearest_sprites', 'Yardstick', 'check_sprites', 'make_yardstick',
-           'yardstick_of_file', 'evaluate', 'check_evaluation', 'draw_samples', 'score_table', 'evaluate_file']
+           'yardstick_of_file', 'evaluate', 'check_evaluation', 'draw_samples', 'score_table', 'evaluate_file',
+           'figures', 'fit_colours', 'best_guess', 'own_task', 'repair']
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-004
+import itertools
 import json
+import math
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
+from .ddim import ddim_steps
 from .ddpm import set_up
 from .generation import (check_eta, check_steps, load_pretrained, replacing,
                                    sampling_steps)
 from .own import load_sprites
-from .sprites import CLASSES, SIZE, balance, make_sprites, split_groups, to_x
+from .schedule import NoiseSchedule, check_t, linear_schedule
+from .sprites import (CLASSES, INKS, MATERIALS, SIZE, art, balance, index_map, make_sprites,
+                                one_hot, ramps, split_groups, to_x)
+from .training import (TrainingState, check_settings, is_mixed, learn, noised_batch,
+                                 to_device, training_state)
 from .viz import make_folder
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-006
@@ -409,3 +419,132 @@ def evaluate_file(
         with replacing(path) as part:
             part.write_text(dumps(dict(weights=Path(weights).name, **score)) + "\n")
     return score_table(score)
+
+# %% ../nbs/10_evaluation.ipynb #evaluation-066
+@lru_cache
+def figures(
+    label:int, # Class, 0 to 4
+)->list: # A kind each: masks (m, 21, 256), log of their probabilities (m,), regions
+    "Every figure that `draw` can draw of a class; a region is rows of the masks and its colours."
+    found, white = [], np.full((1, 1, 3), 255)
+    for which, kind in enumerate(art(check_whole("label", label, 0, len(CLASSES) - 1))):
+        choices = itertools.product(*(range(len(slot)) for slot in kind.slots.values()))
+        maps, n = np.unique([index_map(label, which, choice).ravel() for choice in choices],
+                            axis=0, return_counts=True)
+        regions = [(slice(0, 1), white), (slice(1, 2), INKS[:, None]), (slice(2, 3), white)]
+        for letter, names in kind.colours.items():
+            first = 3 + 3 * MATERIALS.index(letter) # of its three tones
+            regions.append((slice(first, first + 3),
+                            np.concatenate([ramps()[name] for name in names])))
+        masks = F.one_hot(torch.as_tensor(maps).long(), 3 + 3 * len(MATERIALS))
+        found.append((masks.transpose(1, 2).float().contiguous(),
+                      torch.as_tensor(np.log(n / n.sum() / len(art(label)))).float(),
+                      [(rows, torch.as_tensor(colours / 127.5 - 1).float()) for rows, colours in regions]))
+    return found
+
+# %% ../nbs/10_evaluation.ipynb #evaluation-069
+def fit_colours(
+    sums:torch.Tensor, # S: sums of x_t over the region's pixels, by tone (m, B, r, 3)
+    counts:torch.Tensor, # n: how many pixels, by tone (m, r)
+    colours:torch.Tensor, # Those that the region may have, all equally likely (o, r, 3)
+    alpha_bar:torch.Tensor, # Of the B pictures (B,)
+)->tuple: # log of the fit, up to a constant (m, B), and the mean colours (m, B, r, 3)
+    "How well a region of `m` figures fits `B` noisy pictures, over all its colours."
+    dots = torch.einsum("mbrc,orc->mbo", sums, colours) * alpha_bar.sqrt()[:, None]
+    norms = (counts @ colours.square().sum(2).T)[:, None] * alpha_bar[:, None] / 2 # (m, B, o)
+    fit = (dots - norms) / (1 - alpha_bar)[:, None]
+    return (fit.logsumexp(2) - math.log(len(colours)),
+            torch.einsum("mbo,orc->mbrc", fit.softmax(2), colours))
+
+def best_guess(
+    x_t:torch.Tensor, # Noisy sprites of one class (B, 3, 16, 16)
+    t, # Step 1..T: one, or one each (B,)
+    kinds:list, # From `figures`
+    schedule:NoiseSchedule=None, # None: `linear_schedule()`
+)->torch.Tensor: # x_0_hat, shape of x_t
+    "The mean over all sprites that may be behind `x_t`: no guess has a smaller mean square error."
+    schedule = schedule or linear_schedule()
+    t, shape = check_t(t, schedule.timesteps), tuple(x_t.shape)
+    if shape[1:] != (3, SIZE, SIZE) or len(t) not in (1, len(x_t)):
+        raise InputError(f"x_t has the shape {shape} and t {len(t)} entries; expected (B, 3, {SIZE}, "
+                         f"{SIZE}) and 1 or B entries. Match them.")
+    alpha_bar = schedule.alpha_bar[t].expand(len(x_t))
+    pixels, scores, means = x_t.flatten(2).permute(2, 0, 1).flatten(1), [], [] # (256, 3 B)
+    for masks, log_p, regions in kinds:
+        sums = (masks.flatten(0, 1) @ pixels).unflatten(1, (-1, 3)) # (21 m, B, 3)
+        sums = sums.unflatten(0, masks.shape[:2]).transpose(1, 2) # (m, B, 21, 3)
+        counts, mean, score = masks.sum(2), torch.zeros_like(sums), log_p[:, None] # (m, 21), ...
+        for rows, colours in regions:
+            fit, mean[:, :, rows] = fit_colours(sums[:, :, rows], counts[:, rows], colours,
+                                                alpha_bar)
+            score = score + fit # (m, B)
+        scores.append(score); means.append(mean) # (m, B), (m, B, 21, 3)
+    weights = torch.cat(scores).softmax(0).split([len(score) for score in scores])
+    return sum((weight[..., None, None] * mean).permute(1, 3, 0, 2).flatten(2) @ masks.flatten(0, 1)
+               for weight, mean, (masks, _, _) in zip(weights, means, kinds)).view_as(x_t)
+
+# %% ../nbs/10_evaluation.ipynb #evaluation-082
+def own_task(
+    model, # It samples; predicts eps from (x_t, t/T, context)
+    n:int, # How many sprites, a multiple of 5
+    schedule:NoiseSchedule, # Of the network
+    generator:torch.Generator, # Draws the noise
+    eta:float=0., # Of DDIM
+    top:int=140, # States above this t are left out
+    mixed:bool=False, # Sample in bfloat16
+)->tuple: # x_t, t, context, eps and weight, as from `noised_batch`, of n sprites at each t
+    "States that a network gets itself into in 25 steps of DDIM, each with the best answer."
+    if check_whole("n (the number of sprites)", n, 5) % 5:
+        raise InputError(f"n is {n}; expected a multiple of 5, as the classes take turns. "
+                         f"Try {n + 5 - n % 5}.")
+    device, context = schedule.alpha_bar.device, one_hot(torch.arange(n) % 5)
+    x_T = torch.randn(n, 3, SIZE, SIZE, generator=generator, device=device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        visited = [step for step in ddim_steps(x_T, model, 25, schedule, context.to(device), eta,
+                                               generator) if 0 < step.t <= top]
+    x_t, context = torch.cat([step.x_t for step in visited]), context.repeat(len(visited), 1)
+    t = torch.tensor([step.t for step in visited]).repeat_interleave(n)
+    x_0_hat, ratio = torch.empty_like(x_t, device="cpu"), 1 / schedule.alpha_bar[t.to(device)] - 1
+    for label in range(5):
+        for rows in torch.arange(label, len(t), 5).split(50): # the classes take turns
+            x_0_hat[rows] = best_guess(x_t[rows].cpu(), t[rows], figures(label))
+    scale = ratio.sqrt().view(-1, 1, 1, 1) # noise over signal
+    eps = (x_t * (1 + scale ** 2).sqrt() - x_0_hat.to(device)) / scale
+    return x_t, t.to(device), context.to(device), eps, 10 * ratio
+
+# %% ../nbs/10_evaluation.ipynb #evaluation-087
+def repair(
+    model, # Trained in place
+    images, labels, # Sprites for the ordinary half, as from `make_sprites`
+    n_round:int=60, # How many rounds
+    n:int=250, # Sprites drawn in each, a multiple of 5; its steps are 14 n / 50
+    lr:float=5e-4, # Learning rate at the beginning; falls linearly to 0
+    seed=0, # Whole number or generator
+    device=None, # See `default_device`
+    precision:str="auto", ema_decay:float=.999, # See `train`
+    after=None, # Called with the round and the state after each round
+)->TrainingState: # Its `ema` is the one to use
+    "Train a network on the states that its own sampling leads to, too."
+    check_whole("n_round", n_round, 1)
+    if (model.classes, model.in_channels, model.h, model.w) != (CLASSES, 3, SIZE, SIZE):
+        raise InputError(f"the network draws {', '.join(model.classes)} in {model.h}x{model.w}; "
+                         f"expected {', '.join(CLASSES)} in {SIZE}x{SIZE}: only for the package's own "
+                         "sprites is the best guess known. Use such a network.")
+    check_settings(lr=lr, precision=precision, ema_decay=ema_decay)
+    device = default_device(device)
+    schedule, state = linear_schedule().to(device), training_state(model, lr, seed, device)
+    images, context = to_device((images, labels), model, device)
+    g, random = state.generator, dict(generator=state.generator, device=device)
+    for r in range(n_round):
+        own = own_task(state.ema, n, schedule, g, eta=r % 2, mixed=is_mixed(precision, device))
+        order = torch.cat([torch.randperm(len(own[0]), **random) for _ in range(2)]).split(50)
+        for i, index in enumerate(order):
+            for part in state.optimizer.param_groups:
+                part["lr"] = lr * (1 - (r + i / len(order)) / n_round)
+            drawn = torch.randint(len(images), (50,), **random)
+            plain = noised_batch(images[drawn] / 127.5 - 1, context[drawn], schedule, g,
+                                 emphasis="late")
+            task = [torch.cat((a, b[index])) for a, b in zip(plain, own)]
+            learn(state, task, schedule.timesteps, ema_decay, precision)
+        if after: after(r, state)
+    return state

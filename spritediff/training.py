@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['draw_steps', 'noised_batch', 'noise_errors', 'diffusion_loss', 'to_device', 'ema_update', 'TrainingState',
-           'training_state', 'check_settings', 'train_step', 'train_steps', 'TrainingRun', 'train', 'progress_bar',
-           'tick']
+           'training_state', 'check_settings', 'is_mixed', 'learn', 'train_step', 'train_steps', 'TrainingRun', 'train',
+           'progress_bar', 'tick']
 
 # %% ../nbs/05_training.ipynb #training-004
 import copy
@@ -151,22 +151,26 @@ def check_settings(
                              "Pass one of these.")
 
 # %% ../nbs/05_training.ipynb #training-026
-def train_step(
+def is_mixed(
+    precision:str, # See `train`
+    device, # A torch.device
+)->bool: # Shall bfloat16 be used?
+    "What 'auto' means on a device."
+    return precision == "bfloat16" or (precision == "auto" and device.type == "cuda"
+                                       and torch.cuda.is_bf16_supported())
+
+def learn(
     state:TrainingState, # Taken one step further, in place
-    x_0:torch.Tensor, context:torch.Tensor, # A batch: (B, C, H, W) in [-1, 1], (B, n_cfeat)
-    schedule:NoiseSchedule, # On the device of x_0
-    drop_context:float=0.1, ema_decay:float=0.999, # See `train`
-    precision:str="auto", emphasis:str="even", # See `train`
+    task:tuple, # x_t, t, context, eps and weight of a batch, as from `noised_batch`
+    timesteps:int, # T
+    ema_decay:float=0.999, precision:str="auto", # See `train`
     group=None, # Processes that share the batch; None: this one alone
 )->float: # The loss
-    "One step of training (DDPM, algorithm 1)."
-    device = x_0.device.type
-    mixed = precision == "bfloat16" or (precision == "auto" and device == "cuda"
-                                        and torch.cuda.is_bf16_supported())
-    task = noised_batch(x_0, context, schedule, state.generator, drop_context, emphasis)
+    "Correct the network once, by its errors on a batch."
+    n, device = len(task[0]), task[0].device
     if group: task = group.part(task)
-    with torch.autocast(device, torch.bfloat16, enabled=mixed):
-        loss = noise_errors(state.model, schedule.timesteps, *task).sum() / len(x_0)
+    with torch.autocast(device.type, torch.bfloat16, enabled=is_mixed(precision, device)):
+        loss = noise_errors(state.model, timesteps, *task).sum() / n
     state.optimizer.zero_grad()
     loss.backward()
     if group: loss = group.add_up(state.model, loss)
@@ -174,6 +178,17 @@ def train_step(
     ema_update(state.ema, state.model, state.step, ema_decay)
     state.step += 1
     return loss.item()
+
+def train_step(
+    state:TrainingState, # Taken one step further, in place
+    x_0:torch.Tensor, context:torch.Tensor, # A batch: (B, C, H, W) in [-1, 1], (B, n_cfeat)
+    schedule:NoiseSchedule, # On the device of x_0
+    drop_context:float=0.1, emphasis:str="even", # See `train`
+    **settings, # See `learn`
+)->float: # The loss
+    "One step of training (DDPM, algorithm 1): noise a batch, and learn from it."
+    task = noised_batch(x_0, context, schedule, state.generator, drop_context, emphasis)
+    return learn(state, task, schedule.timesteps, **settings)
 
 # %% ../nbs/05_training.ipynb #training-028
 def train_steps(

@@ -2,7 +2,7 @@
 
     python tests/measure.py PART [PART ...] [--file FILE]
 
-Parts: shipped, steps, eta, guidance, depth, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+Parts: shipped, steps, eta, guidance, depth, best, repaired, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
 cc0 needs the data file: --data FILE.npz
 """
 import argparse, copy, json, sys, time
@@ -12,7 +12,7 @@ import torch
 
 import spritediff as sd
 from spritediff.ddim import ddim_steps, ddim_times
-from spritediff.evaluation import draw_samples, yardstick_of_file
+from spritediff.evaluation import best_guess, draw_samples, figures, yardstick_of_file
 from spritediff.generation import load_pretrained, load_weights
 from spritediff.core import hardware
 from spritediff.runs import first_network
@@ -85,6 +85,39 @@ def denoise_from(model, x_0, context, t, stride=20):
             eps_hat = torch.cat([model(x, now / 500, c) for x, c in zip(x_t.split(250), context.split(250))])
             x_t = sd.denoise_ddim(x_t, now, t_prev, eps_hat.float(), schedule)
     return x_t
+
+
+def best(args):
+    "The best guess stands in for the network at some t: where is the quality lost?"
+    yardstick, rows, labels = sd.make_yardstick(1000), [], torch.arange(1000) % 5
+    for above, up_to in ((0, 500), (0, 300), (0, 200), (0, 100), (100, 500), (200, 500), (300, 500), (0, 0)): # the network's share
+        x = draw_samples(StandIn(load_pretrained(), above, up_to), labels, precision="bfloat16")
+        rows.append(dict(above=above, up_to=up_to, **yardstick.score(x, labels)))
+        yield rows
+
+
+def repaired(args):
+    "The weights of tests/repair.py, whose command is in results/repair/run.json"
+    yardstick, rows, model = sd.make_yardstick(1000), [], load_pretrained(ROOT/"results/repair")
+    for eta, guidance in ((0., 1.), (1., 1.), (1., 2.)):
+        rows.append(sd.evaluate(model, eta=eta, guidance=guidance, yardstick=yardstick, **FAST))
+        yield rows
+
+
+class StandIn(torch.nn.Module):
+    "A network whose answers are the best ones, but for above < t <= up_to"
+    def __init__(self, network, above, up_to):
+        super().__init__()
+        self.network, self.above, self.up_to = network, above, up_to
+        for name in ("in_channels", "n_cfeat", "h", "w", "classes"): setattr(self, name, getattr(network, name))
+
+    def forward(self, x_t, t, c):
+        step = round(500 * torch.as_tensor(t).flatten()[0].item())
+        if self.above < step <= self.up_to: return self.network(x_t, t, c)
+        x_0_hat, labels, alpha_bar = torch.empty_like(x_t), c.argmax(1), linear_schedule().alpha_bar[step]
+        with torch.autocast("cpu", enabled=False):
+            for k in labels.unique().tolist(): x_0_hat[labels == k] = best_guess(x_t[labels == k], step, figures(k))
+        return (x_t - alpha_bar.sqrt() * x_0_hat) / (1 - alpha_bar).sqrt()
 
 
 def recipes(args):
@@ -167,5 +200,5 @@ def main():
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, eta, guidance, depth, recipes, continued, mixtures, cc0)
+PARTS = (shipped, steps, eta, guidance, depth, best, repaired, recipes, continued, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())
