@@ -462,7 +462,7 @@ def best_guess(
     kinds:list, # From `figures`
     schedule:NoiseSchedule=None, # None: `linear_schedule()`
 )->torch.Tensor: # x_0_hat, shape of x_t
-    "The mean over all sprites that may be behind `x_t`: no guess has a smaller mean square error."
+    "The mean of all sprites that may be behind `x_t`, the guess of least error (EDM, equation 57)."
     schedule = schedule or linear_schedule()
     t, shape = check_t(t, schedule.timesteps), tuple(x_t.shape)
     if shape[1:] != (3, SIZE, SIZE) or len(t) not in (1, len(x_t)):
