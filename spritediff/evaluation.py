@@ -457,7 +457,7 @@ def fit_colours(
             torch.einsum("mbo,orc->mbrc", fit.softmax(2), colours))
 
 def best_guess(
-    x_t:torch.Tensor, # Noisy sprites of one class (B, 3, 16, 16)
+    x_t:torch.Tensor, # Noisy sprites of one class (B, 3, 16, 16), on the CPU
     t, # Step 1..T: one, or one each (B,)
     kinds:list, # From `figures`
     schedule:NoiseSchedule=None, # None: `linear_schedule()`
