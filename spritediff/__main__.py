@@ -32,14 +32,14 @@ def _add_sampling(add):
     "The options that `generate` and `evaluate` share."
     add("--sampler", default="ddim", help="ddim, dpm or ddpm")
     add("--steps", type=_number, help="steps of the sampler: 25, or 500 for ddpm, unless given")
-    add("--guidance", type=_number, default=2., help="how much the context counts: 0 to 20")
+    add("--guidance", type=_number, default=1., help="how much the context counts: 0 to 20")
     add("--eta", type=_number, help="for ddim: share of fresh noise, 0 to 1; 1 unless given")
 
 def _add_measuring(commands):
     "The commands `evaluate` and `judge`."
     add = commands.add_parser("evaluate", help="measure weights with the judge",
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
-    add("--weights", help="a folder or file, or sprites or cc0; sprites unless given")
+    add("--weights", help="a folder or file, or sprites, plain or cc0; sprites unless given")
     add("--n", type=_number, default=1000, help="how many sprites")
     _add_sampling(add)
     add("--seed", type=_number, default=0, help="whole number")
@@ -70,7 +70,7 @@ def _parser():
     add("--seed", type=_number, help="whole number; the same seed gives the same sprites")
     add("--device", help="cuda, mps or cpu")
     add("--out", default="sprites", help="folder to write into")
-    add("--weights", dest="model", help="a folder or file, or sprites or cc0, which are shipped")
+    add("--weights", dest="model", help="a folder or file, or sprites, plain or cc0, which are shipped")
     add("--colours", type=_number, help="finish for a game: so many colours, e.g. 12, and a "
         "transparent background; as sampled unless given")
     _add_data(commands)
@@ -102,7 +102,7 @@ def _add_export(commands):
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter).add_argument
     add("--out", default="export", help="folder to write into")
     add("--n", type=_number, default=32, help="how many sprites")
-    add("--weights", help="a folder or file, or sprites or cc0; sprites unless given")
+    add("--weights", help="a folder or file, or sprites, plain or cc0; sprites unless given")
     add("--context", default="all", help="'hero=1,food=0.6', a class, or 'all'")
     add("--formats", default=",".join(FORMATS), help="some of png, atlas, gif, apng, palette")
     add("--colours", type=_number, default=12, help="at most so many in a sprite")

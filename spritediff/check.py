@@ -696,7 +696,7 @@ def modulated(
 def _cut_errors():
     "Errors of eps_hat at t = 200 with each side link cut, over that of the whole network."
     from spritediff.generation import load_pretrained
-    m = load_pretrained(device="cpu")
+    m = load_pretrained("plain", "cpu")
     images, labels = make_sprites(200, 1, "held-out")
     eps = torch.randn(200, 3, SIZE, SIZE, generator=make_generator(0))
     x, c, t = perturb_input(to_x(images), 200, eps), one_hot(labels), torch.full((200, 1), .4)
@@ -965,7 +965,7 @@ def evaluations(
     answer=None, # Four whole numbers, for the calls (a) to (d)
 )->Verdict: # Whether all four are right
     "Exercise 2 of chapter 12: how many sprites go through the network?"
-    def seen(sampler="ddim", steps=None, guidance=2.):
+    def seen(sampler="ddim", steps=None, guidance=1.):
         count = 0
         def model(x, t, c):
             nonlocal count
@@ -974,8 +974,8 @@ def evaluations(
         for _ in sampling_steps(torch.zeros(2, 3, 4, 4), model, sampler, steps, seed=0,
                                 context=torch.eye(5)[:2], guidance=guidance): pass
         return 16 * count # of 32 sprites
-    true = [seen(), seen(guidance=1), seen("dpm", 15), seen("ddpm")]
-    half = [n // 2 if i != 1 else n for i, n in enumerate(true)]
+    true = [seen(), seen(guidance=2), seen("dpm", 15), seen("ddpm")]
+    half = [true[0], true[0], *true[2:]]
     return _numbers(answer, true, "Multiply sprites, steps, and questions in each step.",
                     (half, "How often does guidance above 1 ask in each step?"),
                     ([n // 32 for n in true], "Each question is about all 32 sprites."))

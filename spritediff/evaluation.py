@@ -6,9 +6,10 @@
 __all__ = ['Judge', 'train_judge', 'save_judge', 'load_judge', 'share_right', 'judge_of', 'check_features', 'frechet_distance',
            'frechet_interval', 'precision_recall', 'nearest_sprites', 'Yardstick', 'check_sprites', 'make_yardstick',
            'yardstick_of_file', 'evaluate', 'check_evaluation', 'draw_samples', 'score_table', 'evaluate_file',
-           'figures', 'fit_colours', 'best_guess', 'own_task', 'repair']
+           'figures', 'fit_colours', 'best_guess', 'guided_task', 'absorb_guidance']
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-004
+import copy
 import itertools
 import json
 import math
@@ -26,7 +27,6 @@ from torch.nn import functional as F
 
 from .core import (InputError, check_number, check_whole, default_device,
                              make_generator, repeatable)
-from .ddim import ddim_steps
 from .ddpm import set_up
 from .generation import (check_eta, check_steps, load_pretrained, replacing,
                                    sampling_steps)
@@ -35,7 +35,7 @@ from .schedule import NoiseSchedule, check_t, linear_schedule
 from .sprites import (CLASSES, INKS, MATERIALS, SIZE, art, balance, index_map, make_sprites,
                                 one_hot, ramps, split_groups, to_x)
 from .training import (TrainingState, check_settings, is_mixed, learn, noised_batch,
-                                 to_device, training_state)
+                                 progress_bar, tick, to_device, training_state)
 from .viz import make_folder
 
 # %% ../nbs/10_evaluation.ipynb #evaluation-006
@@ -314,7 +314,7 @@ def evaluate(
     n:int=1000, # How many sprites, 100 or more
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-    guidance:float=2., # 0 to 20, see `look`; the default is the one of `generate`
+    guidance:float=1., # 0 to 20, see `look`; 1 asks the network once in each step
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1, as `generate`
     seed:int=0, # Of the noise
     device=None, # See `default_device`
@@ -404,7 +404,7 @@ def evaluate_file(
 )->str: # The table
     "Evaluate weights from a file and say how they did."
     from json import dumps
-    plain = dict(sampler="ddim", steps=None, guidance=2., eta=None, device=None,
+    plain = dict(sampler="ddim", steps=None, guidance=1., eta=None, device=None,
                  precision="float32")
     check_evaluation(None, n, **{name: settings.get(name, plain[name]) for name in plain})
     weights = "sprites" if weights is None else weights
@@ -483,68 +483,46 @@ def best_guess(
     return sum((weight[..., None, None] * mean).permute(1, 3, 0, 2).flatten(2) @ masks.flatten(0, 1)
                for weight, mean, (masks, _, _) in zip(weights, means, kinds)).view_as(x_t)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-082
-def own_task(
-    model, # It samples; predicts eps from (x_t, t/T, context)
-    n:int, # How many sprites, a multiple of 5
-    schedule:NoiseSchedule, # Of the network
-    generator:torch.Generator, # Draws the noise
-    eta:float=0., # Of DDIM
-    top:int=140, # States above this t are left out
-    mixed:bool=False, # Sample in bfloat16
-)->tuple: # x_t, t, context, eps and weight, as from `noised_batch`, of n sprites at each t
-    "States that a network gets itself into in 25 steps of DDIM, each with the best answer."
-    if check_whole("n (the number of sprites)", n, 5) % 5:
-        raise InputError(f"n is {n}; expected a multiple of 5, as the classes take turns. "
-                         f"Try {n + 5 - n % 5}.")
-    device, context = schedule.alpha_bar.device, one_hot(torch.arange(n) % 5)
-    x_T = torch.randn(n, 3, SIZE, SIZE, generator=generator, device=device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-        visited = [step for step in ddim_steps(x_T, model, 25, schedule, context.to(device), eta,
-                                               generator) if 0 < step.t <= top]
-    x_t, context = torch.cat([step.x_t for step in visited]), context.repeat(len(visited), 1)
-    t = torch.tensor([step.t for step in visited]).repeat_interleave(n)
-    x_0_hat, ratio = torch.empty_like(x_t, device="cpu"), 1 / schedule.alpha_bar[t.to(device)] - 1
-    for label in range(5):
-        for rows in torch.arange(label, len(t), 5).split(50): # the classes take turns
-            x_0_hat[rows] = best_guess(x_t[rows].cpu(), t[rows], figures(label))
-    scale = ratio.sqrt().view(-1, 1, 1, 1) # noise over signal
-    eps = (x_t * (1 + scale ** 2).sqrt() - x_0_hat.to(device)) / scale
-    return x_t, t.to(device), context.to(device), eps, 10 * ratio
+# %% ../nbs/10_evaluation.ipynb #evaluation-097
+def guided_task(
+    teacher, # Predicts eps from (x_t, t/T, context)
+    guidance:float, # g, 1: the teacher's answer as it is
+    *batch, # x_0, context, schedule and generator, as for `noised_batch`
+)->tuple: # x_t, t, context, eps and weight, as from `noised_batch`
+    "Random steps and noise for a batch, with a teacher's guided answer for the true noise."
+    x_t, t, c, _, weight = noised_batch(*batch, emphasis="late")
+    with torch.no_grad():
+        told, untold = teacher(x_t.repeat(2, 1, 1, 1), t.repeat(2) / batch[2].timesteps,
+                               torch.cat([c, 0 * c])).chunk(2)
+    return x_t, t, c, (untold + guidance * (told - untold)).float(), weight
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-087
-def repair(
-    model, # Trained in place
-    images, labels, # Sprites for the ordinary half, as from `make_sprites`
-    n_round:int=60, # How many rounds
-    n:int=250, # Sprites drawn in each, a multiple of 5; its steps are 14 n / 50
+def absorb_guidance(
+    model, # A network that was trained with contexts dropped; trained in place
+    images, labels, # Sprites of its kind, as from `make_sprites`
+    guidance:float=2., # g, that its answers shall have without being asked for it, 1 to 20
+    n_steps:int=800, # How many steps of training
+    batch_size:int=100, # Sprites in each
     lr:float=5e-4, # Learning rate at the beginning; falls linearly to 0
     seed=0, # Whole number or generator
     device=None, # See `default_device`
-    precision:str="auto", ema_decay:float=.999, # See `train`
-    after=None, # Called with the round and the state after each round
+    precision:str="auto", ema_decay:float=.998, # See `train`
+    progress:bool=True, # Show a progress bar
 )->TrainingState: # Its `ema` is the one to use
-    "Train a network on the states that its own sampling leads to, too."
-    check_whole("n_round", n_round, 1)
-    if (model.classes, model.in_channels, model.h, model.w) != (CLASSES, 3, SIZE, SIZE):
-        raise InputError(f"the network draws {', '.join(model.classes)} in {model.h}x{model.w}; "
-                         f"expected {', '.join(CLASSES)} in {SIZE}x{SIZE}: only for the package's own "
-                         "sprites is the best guess known. Use such a network.")
-    check_settings(lr=lr, precision=precision, ema_decay=ema_decay)
+    "Train a network to give at once the answer that guidance makes of two."
+    check_number("guidance", guidance, 1, 20), check_whole("n_steps", n_steps, 1)
+    check_settings(batch_size=batch_size, lr=lr, precision=precision, ema_decay=ema_decay)
     device = default_device(device)
     schedule, state = linear_schedule().to(device), training_state(model, lr, seed, device)
     images, context = to_device((images, labels), model, device)
-    g, random = state.generator, dict(generator=state.generator, device=device)
-    for r in range(n_round):
-        own = own_task(state.ema, n, schedule, g, eta=r % 2, mixed=is_mixed(precision, device))
-        order = torch.cat([torch.randperm(len(own[0]), **random) for _ in range(2)]).split(50)
-        for i, index in enumerate(order):
-            for part in state.optimizer.param_groups:
-                part["lr"] = lr * (1 - (r + i / len(order)) / n_round)
-            drawn = torch.randint(len(images), (50,), **random)
-            plain = noised_batch(images[drawn] / 127.5 - 1, context[drawn], schedule, g,
-                                 emphasis="late")
-            task = [torch.cat((a, b[index])) for a, b in zip(plain, own)]
-            learn(state, task, schedule.timesteps, ema_decay, precision)
-        if after: after(r, state)
+    teacher, random = copy.deepcopy(model).eval(), dict(generator=state.generator, device=device)
+    losses, mixed = [], is_mixed(precision, device)
+    with repeatable(), progress_bar(n_steps, progress) as bar:
+        for i in range(n_steps):
+            for part in state.optimizer.param_groups: part["lr"] = lr * (1 - i / n_steps)
+            drawn = torch.randint(len(images), (batch_size,), **random)
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                task = guided_task(teacher, guidance, images[drawn] / 127.5 - 1, context[drawn],
+                                   schedule, state.generator)
+            losses.append(learn(state, task, schedule.timesteps, ema_decay, precision))
+            tick(bar, losses)
     return state

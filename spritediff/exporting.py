@@ -478,7 +478,7 @@ def export_sprites(
     palette=None, # Palette to force the sprites into: a file, or colours (k, 3)
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-    guidance:float=2., # 0: without the context, 1: with it, above: more of it, up to 20
+    guidance:float=1., # 0: without the context, 1: with it, above: more of it, up to 20
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1
     seed=None, # Whole number; None: other sprites every time
     device=None, # See `default_device`

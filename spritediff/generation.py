@@ -146,7 +146,7 @@ def save_pretrained(
     return folder
 
 def load_pretrained(
-    name="sprites", # 'sprites' or 'cc0'; a folder of `save_pretrained`; a file of `save_weights`
+    name="sprites", # 'sprites', 'plain', 'cc0'; a folder of `save_pretrained`; a file of `save_weights`
     device=None, # See `default_device`
 )->ContextUnet: # In eval mode
     "A trained network: one that comes with the package, or one of yours."
@@ -258,7 +258,7 @@ def generate(
     context="all", # Text for `parse_context`, a tensor (n, n_cfeat), None; 'all': classes in turn
     sampler:str="ddim", # 'ddim', 'dpm' or 'ddpm'
     steps:int=None, # Number of steps; None: 25, or all for ddpm
-    guidance:float=2., # 0: without the context, 1: with it, above: more of it, up to 20
+    guidance:float=1., # 0: without the context, 1: with it, above: more of it, up to 20
     eta:float=None, # For ddim: share of DDPM's randomness, 0 to 1; None: 1
     seed=None, # Whole number; None: other sprites every time
     device=None, # See `default_device`

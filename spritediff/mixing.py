@@ -44,7 +44,7 @@ def mixer_controls(
     return {**sliders,
             "sampler": w.Dropdown(options=["ddim", "dpm", "ddpm"], description="sampler", **wide),
             "steps": w.IntSlider(25, min=1, max=100, description="steps", **wide),
-            "guidance": w.FloatSlider(2., min=0, max=8, step=.5, description="guidance",
+            "guidance": w.FloatSlider(1., min=0, max=8, step=.5, description="guidance",
                                       readout_format=".1f", **wide),
             "seed": w.BoundedIntText(0, min=0, max=2**31 - 1, description="seed", **wide),
             "generate": w.Button(description=f"Generate {n}", button_style="primary", icon="play",

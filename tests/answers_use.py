@@ -153,7 +153,7 @@ TABLE = [
     ("one_line", lambda c, t: c(), "code 0"),
     ("first_four", (True, False, True), "Right."), ("first_four", [True] * 3, "later steps"), ("first_four", [False] * 3, "eta=0"),
     ("first_four", (True, True, False), "after the first"), ("first_four", (True, False), "Not yet"),
-    ("evaluations", (1600, 800, 960, 32000), "Right."), ("evaluations", (800, 800, 480, 16000), "guidance"), ("evaluations", (50, 25, 30, 1000), "all 32"),
+    ("evaluations", (800, 1600, 480, 16000), "Right."), ("evaluations", (800, 800, 480, 16000), "guidance"), ("evaluations", (25, 50, 15, 500), "all 32"),
     ("evaluations", (1600, 800, 960, 16000), "Multiply"), ("evaluations", 1600, "Not yet"),
     ("write_whole", beside, "Right."), ("write_whole", direct, "half a file"), ("write_whole", at_once, "half a file"), ("write_whole", gone, "half a file"),
     ("write_whole", litter, "left behind"), ("write_whole", swallow, "reach the caller"), ("write_whole", first_only, "all pieces"),

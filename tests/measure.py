@@ -2,7 +2,7 @@
 
     python tests/measure.py PART [PART ...] [--file FILE]
 
-Parts: shipped, steps, eta, guidance, depth, best, repaired, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+Parts: shipped, steps, eta, guidance, depth, best, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
 cc0 needs the data file: --data FILE.npz
 """
 import argparse, copy, json, sys, time
@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def shipped(args):
-    "The shipped weights at their bar, in full precision; and those of the runs before, where they are"
+    "The shipped weights at their bar, in full precision; those without guidance in them; and those of the runs before, where they are"
     settings, rows = dict(yardstick=sd.make_yardstick(1000), progress=False), []
-    for eta, guidance in ((0., 1.), (1., 1.), (1., 2.)):
-        rows.append(dict(weights="sprites", **sd.evaluate(eta=eta, guidance=guidance, **settings)))
+    for name, eta, guidance in (("sprites", 0., 1.), ("sprites", 1., 1.), ("sprites", 1., 2.), ("plain", 0., 1.), ("plain", 1., 1.), ("plain", 1., 2.)):
+        rows.append(dict(weights=name, **sd.evaluate(load_pretrained(name), eta=eta, guidance=guidance, **settings)))
         yield rows
     for run in ("train_late", "train"):
         path = ROOT/"results"/run/"weights.safetensors"
@@ -40,25 +40,28 @@ def shipped(args):
 def steps(args):
     "Few steps: both fast samplers over the number of steps, and all steps of DDPM"
     yardstick, rows = sd.make_yardstick(1000), []
-    for sampler, n in [(s, n) for n in STEPS for s in ("ddim", "dpm")] + [("ddpm", 500)]:
-        rows.append(sd.evaluate(sampler=sampler, steps=n, eta=0., guidance=1., yardstick=yardstick, **FAST))
-        yield rows
+    for name in ("plain", "sprites"):
+        model = load_pretrained(name)
+        for sampler, n in [(s, n) for n in STEPS for s in ("ddim", "dpm")] + [("ddpm", 500)]:
+            rows.append(dict(weights=name, **sd.evaluate(model, sampler=sampler, steps=n, eta=0., guidance=1., yardstick=yardstick, **FAST)))
+            yield rows
 
 
 def eta(args):
     "DDIM with a share of DDPM's randomness"
     yardstick, rows = sd.make_yardstick(1000), []
-    for n in (10, 25, 50):
-        for share in (.5, 1.):
-            rows.append(sd.evaluate(steps=n, eta=share, guidance=1., yardstick=yardstick, **FAST))
+    for name in ("plain", "sprites"):
+        model = load_pretrained(name)
+        for n, share in [(n, share) for n in (10, 25, 50) for share in (.5, 1.)]:
+            rows.append(dict(weights=name, **sd.evaluate(model, steps=n, eta=share, guidance=1., yardstick=yardstick, **FAST)))
             yield rows
 
 
 def guidance(args):
     "Accuracy against variety as guidance grows"
-    yardstick, rows = sd.make_yardstick(1000), []
+    yardstick, rows, model = sd.make_yardstick(1000), [], load_pretrained("plain")
     for g in (0, 1, 1.5, 2, 4, 8):
-        rows.append(sd.evaluate(guidance=g, eta=0., yardstick=yardstick, **FAST))
+        rows.append(sd.evaluate(model, guidance=g, eta=0., yardstick=yardstick, **FAST))
         yield rows
 
 
@@ -67,9 +70,9 @@ def depth(args):
     yardstick, rows = sd.make_yardstick(1000), []
     images, labels = sd.make_sprites(1000, 303, "held-out")
     x_0, c, labels = sd.to_x(images), sd.one_hot(labels), torch.as_tensor(labels)
-    for name, path in (("course", ROOT/"results/train/weights.safetensors"), ("shipped", None)):
+    for name, path in (("course", ROOT/"results/train/weights.safetensors"), ("plain", None)):
         if path and not path.exists(): continue
-        model = load_weights(path) if path else load_pretrained()
+        model = load_weights(path) if path else load_pretrained("plain")
         for t in (100, 200, 300, 400, 500):
             x = denoise_from(model, x_0, c, t)
             rows.append(dict(weights=name, t=t, **yardstick.score(x, labels)))
@@ -91,16 +94,8 @@ def best(args):
     "The best guess stands in for the network at some t: where is the quality lost?"
     yardstick, rows, labels = sd.make_yardstick(1000), [], torch.arange(1000) % 5
     for above, up_to in ((0, 500), (0, 300), (0, 200), (0, 100), (100, 500), (200, 500), (300, 500), (0, 0)): # the network's share
-        x = draw_samples(StandIn(load_pretrained(), above, up_to), labels, precision="bfloat16")
+        x = draw_samples(StandIn(load_pretrained("plain"), above, up_to), labels, precision="bfloat16")
         rows.append(dict(above=above, up_to=up_to, **yardstick.score(x, labels)))
-        yield rows
-
-
-def repaired(args):
-    "The weights of tests/repair.py, whose command is in results/repair/run.json"
-    yardstick, rows, model = sd.make_yardstick(1000), [], load_pretrained(ROOT/"results/repair")
-    for eta, guidance in ((0., 1.), (1., 1.), (1., 2.)):
-        rows.append(sd.evaluate(model, eta=eta, guidance=guidance, yardstick=yardstick, **FAST))
         yield rows
 
 
@@ -143,7 +138,7 @@ def compare(start, epochs, name):
 
 def mixtures(args):
     "From one class to another in steps of 0.1: the judge's verdicts, for one-hot training and for training on mixtures"
-    rows, onehot = [], load_pretrained()
+    rows, onehot = [], load_pretrained("plain")
     for name, model in (("one-hot", onehot), ("mixtures", train_on_mixtures(copy.deepcopy(onehot)))):
         for a, b in PAIRS:
             share = torch.linspace(0, 1, 11).repeat_interleave(24)
@@ -200,5 +195,5 @@ def main():
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, eta, guidance, depth, best, repaired, recipes, continued, mixtures, cc0)
+PARTS = (shipped, steps, eta, guidance, depth, best, recipes, continued, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())

@@ -41,7 +41,7 @@ MISTAKES = {"none": (sd.perturb_input, -1, False), "square root": (without_root,
 def go_on(name, steps):
     "The shipped weights after `steps` more steps with a mistake, and the losses"
     noising, low, fresh = MISTAKES[name]
-    model, g = sd.load_pretrained(device="cpu").train(), sd.make_generator(SEED)
+    model, g = sd.load_pretrained("plain", "cpu").train(), sd.make_generator(SEED)
     if fresh: model.init_conv.shortcut = FreshShortcut()
     torch.manual_seed(SEED)
     images, labels = sd.make_sprites(5000, 0, "train")

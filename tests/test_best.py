@@ -1,8 +1,10 @@
-"""The best guess, and learning from a network's own states (chapter 10)."""
+"""The best guess, and guidance put into weights (chapter 10)."""
 import pytest, torch
 
 import spritediff as sd
-from spritediff.evaluation import best_guess, figures, fit_colours, own_task, repair
+from spritediff.ddpm import look
+from spritediff.evaluation import absorb_guidance, best_guess, figures, fit_colours, guided_task
+from spritediff.training import noise_errors, noised_batch
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_nearly_clean_sprites_are_found(sprites, label):
 def test_nothing_is_better(sprites, t):
     "The network, the truth mixed with it, and other mixtures have a larger error."
     x_0, labels = sprites
-    x_t, network = sd.perturb_input(x_0, t, torch.randn(x_0.shape, generator=sd.make_generator(t))), sd.load_pretrained(device="cpu")
+    x_t, network = sd.perturb_input(x_0, t, torch.randn(x_0.shape, generator=sd.make_generator(t))), sd.load_pretrained("plain", "cpu")
     best = torch.empty_like(x_0)
     for k in range(5): best[labels == k] = best_guess(x_t[labels == k], t, figures(k))
     with torch.no_grad(): guess = sd.predict_x_0(x_t, t, network(x_t, t / 500, sd.one_hot(labels)))
@@ -68,44 +70,40 @@ def test_fit_colours_by_hand():
     torch.testing.assert_close(fit[0], expected)
 
 
-def test_own_task_is_what_it_says():
-    model, schedule = sd.load_pretrained(device="cpu"), sd.linear_schedule()
-    x_t, t, c, eps, weight = own_task(model, 10, schedule, sd.make_generator(3))
-    assert t.unique().tolist() == [20, 40, 60, 80, 100, 120, 140] and len(x_t) == 70
-    labels = c.argmax(1)
-    assert (labels == torch.arange(70) % 5).all()
-    alpha_bar = schedule.alpha_bar[t].view(-1, 1, 1, 1)
-    x_0_hat = (x_t - (1 - alpha_bar).sqrt() * eps) / alpha_bar.sqrt()
-    for k in range(5): torch.testing.assert_close(x_0_hat[labels == k], best_guess(x_t[labels == k], t[labels == k], figures(k)), atol=2e-3, rtol=0)
-    torch.testing.assert_close(weight, 10 * (1 / schedule.alpha_bar[t] - 1))
-    sampled = sd.sample_ddim_context(10, c[:10], 25, model=model, seed=sd.make_generator(3), device="cpu")[1]
-    assert t[0] == 140 # the 18th of the steps below 500
-    torch.testing.assert_close(x_t[:10], torch.as_tensor(sampled[17]).float(), atol=1e-4, rtol=0)
-    again = own_task(model, 10, schedule, sd.make_generator(3))
-    assert all(torch.equal(a, b) for a, b in zip((x_t, t, c, eps, weight), again))
+def test_guided_task_by_hand():
+    "The answer is what `look` makes of the teacher, the question that of `noised_batch`"
+    model, schedule, (images, labels) = sd.load_pretrained("plain", "cpu"), sd.linear_schedule(), sd.make_sprites(20, 0, "train")
+    x_t, t, c, eps, weight = guided_task(model, 3., sd.to_x(images), sd.one_hot(labels), schedule, sd.make_generator(3))
+    asked = noised_batch(sd.to_x(images), sd.one_hot(labels), schedule, sd.make_generator(3), emphasis="late")
+    assert all(torch.equal(a, b) for a, b in zip((x_t, t, c, weight), (*asked[:3], asked[4])))
+    assert (c.sum(1) == 0).any() and (c.sum(1) == 1).any()
+    for i in range(20):
+        with torch.no_grad(): expected = look(model, x_t[i:i + 1], t[i].item(), schedule, c[i:i + 1], 3.).eps_hat
+        torch.testing.assert_close(eps[i:i + 1], expected, atol=1e-4, rtol=0)
 
 
-def test_repair_learns_from_its_own_states():
-    images, labels = sd.make_sprites(200, 0, "train")
-    def run(rounds, **kwargs): return repair(sd.load_pretrained(device="cpu"), images, labels, rounds, 10, device="cpu", **kwargs)
-    seen = []
-    state = run(8, after=lambda r, s: seen.append((r, s.step)), ema_decay=.5)
-    assert seen == [(r, 3 * (r + 1)) for r in range(8)] # 2 x 70 states, 50 at a time
-    def error(model):
-        x_t, t, c, eps, weight = own_task(model, 20, sd.linear_schedule(), sd.make_generator(5))
-        with torch.no_grad(): return (weight * (model(x_t, t / 500, c) - eps).square().flatten(1).mean(1)).mean().item()
-    assert error(state.ema) < .85 * error(sd.load_pretrained(device="cpu"))
-    a, b, c = run(1), run(1), run(1, seed=1)
-    same = lambda x, y: all(torch.equal(p, q) for p, q in zip(x.ema.state_dict().values(), y.ema.state_dict().values()))
-    assert same(a, b) and not same(a, c)
+def test_a_network_absorbs_guidance():
+    "After few steps its answers are nearer to the guided ones of the teacher, and those without context hardly move"
+    images, labels = sd.make_sprites(300, 0, "train")
+    def run(**kwargs):
+        settings = {**dict(guidance=4., batch_size=40, n_steps=20, device="cpu", progress=False, ema_decay=.5), **kwargs}
+        return absorb_guidance(sd.load_pretrained("plain", "cpu"), images, labels, **settings)
+    state, teacher = run(), sd.load_pretrained("plain", "cpu")
+    task = guided_task(teacher, 4., sd.to_x(images[:100]), sd.one_hot(labels[:100]), sd.linear_schedule(), sd.make_generator(5))
+    told = task[2].sum(1) > 0
+    def errors(model):
+        with torch.no_grad(): each = noise_errors(model, 500, *task)
+        return each[told].mean().item(), each[~told].mean().item()
+    (before, nothing), (after, drift) = errors(teacher), errors(state.ema)
+    assert state.step == 20 and after < .8 * before and nothing < 1e-6 and drift < .3 * before
+    a, b, c = (run(n_steps=2, seed=seed).ema.state_dict().values() for seed in (0, 0, 1))
+    assert all(torch.equal(p, q) for p, q in zip(a, b)) and not all(torch.equal(p, q) for p, q in zip(a, c))
 
 
 def test_bad_input():
-    x, model = torch.zeros(2, 3, 16, 16), sd.load_pretrained(device="cpu")
+    x, model = torch.zeros(2, 3, 16, 16), sd.load_pretrained("plain", "cpu")
     for run, word in ((lambda: figures(5), "label"), (lambda: best_guess(x[:, :1], 3, figures(2)), "x_t has the shape"),
                       (lambda: best_guess(x, 501, figures(2)), "t is"), (lambda: best_guess(x, [1, 2, 3], figures(2)), "3 entries"),
-                      (lambda: own_task(model, 7, sd.linear_schedule(), sd.make_generator(0)), "multiple of 5"),
-                      (lambda: repair(model, *sd.make_sprites(5), 0), "n_round"), (lambda: repair(model, *sd.make_sprites(5), 1, lr=-1), "lr")):
+                      (lambda: absorb_guidance(model, *sd.make_sprites(5), .5), "guidance"), (lambda: absorb_guidance(model, *sd.make_sprites(5), n_steps=0), "n_steps"),
+                      (lambda: absorb_guidance(model, *sd.make_sprites(5), lr=-1), "lr"), (lambda: absorb_guidance(model, torch.zeros(5), [0]), "images")):
         with pytest.raises(sd.InputError, match=word): run()
-    other = sd.ContextUnet(3, 8, 2, 16, classes=("cat", "dog"))
-    with pytest.raises(sd.InputError, match="cat, dog"): repair(other, *sd.make_sprites(5), 1)

@@ -63,7 +63,7 @@ def test_panel(page):
     panel.locator("input[type=number]").first.fill("3")
     panel.locator("input[type=number]").first.press("Enter")
     panel.locator("button:has-text('Generate')").click()
-    panel.get_by_text("Done: hero 1; ddim, 25 steps, guidance 2, seed 3").wait_for(timeout=120_000)
+    panel.get_by_text("Done: hero 1; ddim, 25 steps, guidance 1, seed 3").wait_for(timeout=120_000)
     assert panel.locator("figure img").first.is_visible()
     hero = panel.locator(".noUi-handle").first
     hero.focus()

@@ -43,7 +43,7 @@ def test_model_card(fact):
 def test_unknown_name():
     "An unknown name or path is refused with the names there are"
     for name in ("knight", "../weights/knight", ""):
-        with pytest.raises(sd.InputError, match="expected cc0 or sprites"): sd.load_pretrained(name)
+        with pytest.raises(sd.InputError, match="expected cc0 or plain or sprites"): sd.load_pretrained(name)
 
 
 # --- Files of weights
