@@ -96,7 +96,7 @@ def known():
     clean, (images, labels) = sd.make_sprites(100, 5, "held-out")[0], sd.make_sprites(200, 1, "held-out")
     return dict({n: getattr(sd, n) for n in dir(sd)}, np=np, torch=torch, plt=plt, letters=lambda ax, figure, title: None,
                 clean=clean, true=sd.finish(clean, 256)[..., 3] == 0, held_out=sd.to_x(images), kinds=sd.one_hot(labels),
-                trained=sd.load_pretrained(device="cpu"), schedule=sd.linear_schedule(), plain={"accuracy": .989}, plain_noisy={"accuracy": .994},
+                trained=sd.load_pretrained("plain", "cpu"), schedule=sd.linear_schedule(), plain={"accuracy": .989}, plain_noisy={"accuracy": .994},
                 yardstick=SimpleNamespace(training=sd.to_x(sd.make_sprites(20_000, 0, "train")[0])))
 
 
