@@ -496,6 +496,7 @@ def guided_task(
                                torch.cat([c, 0 * c])).chunk(2)
     return x_t, t, c, (untold + guidance * (told - untold)).float(), weight
 
+# %% ../nbs/10_evaluation.ipynb #evaluation-099
 def absorb_guidance(
     model, # A network that was trained with contexts dropped; trained in place
     images, labels, # Sprites of its kind, as from `make_sprites`
