@@ -513,8 +513,8 @@ def absorb_guidance(
     check_number("guidance", guidance, 1, 20), check_whole("n_steps", n_steps, 1)
     check_settings(batch_size=batch_size, lr=lr, precision=precision, ema_decay=ema_decay)
     device = default_device(device)
-    schedule, state = linear_schedule().to(device), training_state(model, lr, seed, device)
     images, context = to_device((images, labels), model, device)
+    schedule, state = linear_schedule().to(device), training_state(model, lr, seed, device)
     teacher, random = copy.deepcopy(model).eval(), dict(generator=state.generator, device=device)
     losses, mixed = [], is_mixed(precision, device)
     with repeatable(), progress_bar(n_steps, progress) as bar:
