@@ -483,10 +483,10 @@ def best_guess(
     return sum((weight[..., None, None] * mean).permute(1, 3, 0, 2).flatten(2) @ masks.flatten(0, 1)
                for weight, mean, (masks, _, _) in zip(weights, means, kinds)).view_as(x_t)
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-097
+# %% ../nbs/10_evaluation.ipynb #evaluation-099
 def guided_task(
     teacher, # Predicts eps from (x_t, t/T, context)
-    guidance:float, # g, 1: the teacher's answer as it is
+    guidance, # g, 1: the teacher's answer as it is; a number, or a tensor with one for each class
     *batch, # x_0, context, schedule and generator, as for `noised_batch`
 )->tuple: # x_t, t, context, eps and weight, as from `noised_batch`
     "Random steps and noise for a batch, with a teacher's guided answer for the true noise."
@@ -494,13 +494,14 @@ def guided_task(
     with torch.no_grad():
         told, untold = teacher(x_t.repeat(2, 1, 1, 1), t.repeat(2) / batch[2].timesteps,
                                torch.cat([c, 0 * c])).chunk(2)
-    return x_t, t, c, (untold + guidance * (told - untold)).float(), weight
+    g = (c * guidance).sum(1).reshape(-1, 1, 1, 1) # the strength for each sprite's class
+    return x_t, t, c, (untold + g * (told - untold)).float(), weight
 
-# %% ../nbs/10_evaluation.ipynb #evaluation-099
+# %% ../nbs/10_evaluation.ipynb #evaluation-101
 def absorb_guidance(
     model, # A network that was trained with contexts dropped; trained in place
     images, labels, # Sprites of its kind, as from `make_sprites`
-    guidance:float=2., # g, that its answers shall have without being asked for it, 1 to 20
+    guidance=2., # g, that its answers shall have unasked: 1 to 20, or a list with one for each class
     n_steps:int=800, # How many steps of training
     batch_size:int=100, # Sprites in each
     lr:float=5e-4, # Learning rate at the beginning; falls linearly to 0
@@ -510,13 +511,20 @@ def absorb_guidance(
     progress:bool=True, # Show a progress bar
 )->TrainingState: # Its `ema` is the one to use
     "Train a network to give at once the answer that guidance makes of two."
-    check_number("guidance", guidance, 1, 20), check_whole("n_steps", n_steps, 1)
+    guidance = guidance if isinstance(guidance, (list, tuple)) else [guidance] * model.n_cfeat
+    for g in guidance: check_number("guidance", g, 1, 20)
+    if len(guidance) != model.n_cfeat:
+        raise InputError(f"guidance has {len(guidance)} entries; expected one for each of the "
+                         f"{model.n_cfeat} classes. Pass as many, or a single number.")
+    check_whole("n_steps", n_steps, 1)
     check_settings(batch_size=batch_size, lr=lr, precision=precision, ema_decay=ema_decay)
     device = default_device(device)
     images, context = to_device((images, labels), model, device)
     schedule, state = linear_schedule().to(device), training_state(model, lr, seed, device)
-    teacher, random = copy.deepcopy(model).eval(), dict(generator=state.generator, device=device)
+    teacher = copy.deepcopy(model.eval()) # both: batch norm keeps its averages, which fit already
+    random = dict(generator=state.generator, device=device)
     losses, mixed = [], is_mixed(precision, device)
+    guidance = torch.tensor(guidance, dtype=torch.float32, device=device)
     with repeatable(), progress_bar(n_steps, progress) as bar:
         for i in range(n_steps):
             for part in state.optimizer.param_groups: part["lr"] = lr * (1 - i / n_steps)

@@ -2,7 +2,7 @@
 
     python tests/measure.py PART [PART ...] [--file FILE]
 
-Parts: shipped, steps, eta, guidance, depth, best, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
+Parts: shipped, seeds, steps, eta, guidance, strengths, depth, best, recipes, continued, mixtures, cc0. A part replaces its own entry in the file and leaves the others.
 cc0 needs the data file: --data FILE.npz
 """
 import argparse, copy, json, sys, time
@@ -12,7 +12,7 @@ import torch
 
 import spritediff as sd
 from spritediff.ddim import ddim_steps, ddim_times
-from spritediff.evaluation import best_guess, draw_samples, figures, yardstick_of_file
+from spritediff.evaluation import best_guess, draw_samples, figures, frechet_distance, yardstick_of_file
 from spritediff.generation import load_pretrained, load_weights
 from spritediff.core import hardware
 from spritediff.runs import first_network
@@ -35,6 +35,15 @@ def shipped(args):
         path = ROOT/"results"/run/"weights.safetensors"
         if path.exists(): rows.append(dict(weights=f"results/{run}", **sd.evaluate(load_weights(path), eta=0., guidance=1., **settings)))
         yield rows
+
+
+def seeds(args):
+    "How much of a distance is chance: the shipped weights from other noise than in `steps`"
+    yardstick, rows, model = sd.make_yardstick(1000), [], load_pretrained("sprites")
+    for sampler, n, numbers in (("ddim", 25, (1, 2, 3, 4)), ("ddpm", 500, (1, 2))):
+        for seed in numbers:
+            rows.append(dict(weights="sprites", **sd.evaluate(model, sampler=sampler, steps=n, eta=0., seed=seed, yardstick=yardstick, **FAST)))
+            yield rows
 
 
 def steps(args):
@@ -63,6 +72,22 @@ def guidance(args):
     for g in (0, 1, 1.5, 2, 4, 8):
         rows.append(sd.evaluate(model, guidance=g, eta=0., yardstick=yardstick, **FAST))
         yield rows
+
+
+def strengths(args):
+    "How much guidance does each class want? For the teacher of results/guided; other noise and other real sprites than in the rest"
+    path = ROOT/"results/train_long2/weights.safetensors"
+    if not path.exists(): sys.exit(f"{path} is missing; the command in the run.json beside it makes it")
+    model, labels, rows = load_weights(path), torch.arange(1000) % 5, []
+    images, kinds = sd.make_sprites(5000, 202, "held-out")
+    yardstick, kinds = sd.make_yardstick(1000), torch.as_tensor(kinds)
+    real = yardstick.features(sd.to_x(images))
+    for eta, n in ((0., 25), (1., 100)):
+        for g in (1.5, 2., 2.5):
+            made = yardstick.features(draw_samples(model, labels, "ddim", n, g, eta, 1, "bfloat16"))
+            rows.append(dict(steps=n, eta=eta, guidance=g, distance=frechet_distance(made, real),
+                             by_class={name: frechet_distance(made[labels == k], real[kinds == k]) for k, name in enumerate(sd.CLASSES)}))
+            yield rows
 
 
 def depth(args):
@@ -189,11 +214,11 @@ def main():
             record = json.loads(args.file.read_text()) if args.file.exists() else {}
             epochs = f" --epochs {args.epochs}"
             options = dict(recipes=epochs, continued=epochs, cc0=" --data FILE.npz").get(name, "")
-            record[name] = dict(command=f"python tests/measure.py {name}{options}", seed=0, hardware=hardware("cpu"), torch=torch.__version__,
+            record[name] = dict(command=f"python tests/measure.py {name}{options}", seed=dict(strengths=1, seeds=None).get(name, 0), hardware=hardware("cpu"), torch=torch.__version__,
                                 date=time.strftime("%Y-%m-%d"), seconds=round(time.perf_counter() - began), rows=rows)
             args.file.write_text(json.dumps(record, indent=1) + "\n")
         print(f"{name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", flush=True)
 
 
-PARTS = (shipped, steps, eta, guidance, depth, best, recipes, continued, mixtures, cc0)
+PARTS = (shipped, seeds, steps, eta, guidance, strengths, depth, best, recipes, continued, mixtures, cc0)
 if __name__ == "__main__": sys.exit(main())

@@ -70,15 +70,17 @@ def test_fit_colours_by_hand():
     torch.testing.assert_close(fit[0], expected)
 
 
-def test_guided_task_by_hand():
+@pytest.mark.parametrize("guidance", (3., torch.tensor([1., 2, 3, 4, 2.5])))
+def test_guided_task_by_hand(guidance):
     "The answer is what `look` makes of the teacher, the question that of `noised_batch`"
     model, schedule, (images, labels) = sd.load_pretrained("plain", "cpu"), sd.linear_schedule(), sd.make_sprites(20, 0, "train")
-    x_t, t, c, eps, weight = guided_task(model, 3., sd.to_x(images), sd.one_hot(labels), schedule, sd.make_generator(3))
+    x_t, t, c, eps, weight = guided_task(model, guidance, sd.to_x(images), sd.one_hot(labels), schedule, sd.make_generator(3))
     asked = noised_batch(sd.to_x(images), sd.one_hot(labels), schedule, sd.make_generator(3), emphasis="late")
     assert all(torch.equal(a, b) for a, b in zip((x_t, t, c, weight), (*asked[:3], asked[4])))
     assert (c.sum(1) == 0).any() and (c.sum(1) == 1).any()
     for i in range(20):
-        with torch.no_grad(): expected = look(model, x_t[i:i + 1], t[i].item(), schedule, c[i:i + 1], 3.).eps_hat
+        g = guidance if isinstance(guidance, float) else guidance[labels[i]].item()
+        with torch.no_grad(): expected = look(model, x_t[i:i + 1], t[i].item(), schedule, c[i:i + 1], g).eps_hat
         torch.testing.assert_close(eps[i:i + 1], expected, atol=1e-4, rtol=0)
 
 
@@ -98,12 +100,17 @@ def test_a_network_absorbs_guidance():
     assert state.step == 20 and after < .8 * before and nothing < 1e-6 and drift < .3 * before
     a, b, c = (run(n_steps=2, seed=seed).ema.state_dict().values() for seed in (0, 0, 1))
     assert all(torch.equal(p, q) for p, q in zip(a, b)) and not all(torch.equal(p, q) for p, q in zip(a, c))
+    for (name, old), new in zip(teacher.state_dict().items(), state.ema.state_dict().values()): # batch norm's averages stay
+        assert torch.equal(old, new) == ("running" in name or "num_batches" in name), name
+    one, each = run(n_steps=2, guidance=2), run(n_steps=2, guidance=[2, 2., 2, 2, 2]) # one number stands for all classes
+    assert all(torch.equal(p, q) for p, q in zip(one.ema.state_dict().values(), each.ema.state_dict().values()))
 
 
 def test_bad_input():
     x, model = torch.zeros(2, 3, 16, 16), sd.load_pretrained("plain", "cpu")
     for run, word in ((lambda: figures(5), "label"), (lambda: best_guess(x[:, :1], 3, figures(2)), "x_t has the shape"),
                       (lambda: best_guess(x, 501, figures(2)), "t is"), (lambda: best_guess(x, [1, 2, 3], figures(2)), "3 entries"),
-                      (lambda: absorb_guidance(model, *sd.make_sprites(5), .5), "guidance"), (lambda: absorb_guidance(model, *sd.make_sprites(5), n_steps=0), "n_steps"),
+                      (lambda: absorb_guidance(model, *sd.make_sprites(5), .5), "guidance"), (lambda: absorb_guidance(model, *sd.make_sprites(5), [2, 2, .5, 2, 2]), "guidance is 0.5"),
+                      (lambda: absorb_guidance(model, *sd.make_sprites(5), [2, 3]), "2 entries"), (lambda: absorb_guidance(model, *sd.make_sprites(5), n_steps=0), "n_steps"),
                       (lambda: absorb_guidance(model, *sd.make_sprites(5), lr=-1), "lr"), (lambda: absorb_guidance(model, torch.zeros(5), [0]), "images")):
         with pytest.raises(sd.InputError, match=word): run()
